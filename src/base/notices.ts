@@ -1,0 +1,26 @@
+/**
+ * Facts emitted for observers. Whoever does the work says what happened, once; logs and metrics subscribe.
+ *
+ * Delivery is synchronous and an observer must not throw. With no observer an emission costs one empty loop.
+ */
+
+export class Notices<Kinds extends object> {
+  readonly #observers = new Map<keyof Kinds, ((fact: never) => void)[]>();
+
+  /** @returns the function that ends the subscription. */
+  on<K extends keyof Kinds>(kind: K, observer: (fact: Kinds[K]) => void): () => void {
+    const list = this.#observers.get(kind) ?? [];
+    list.push(observer);
+    this.#observers.set(kind, list);
+    return () => {
+      const at = list.indexOf(observer);
+      if (at >= 0) list.splice(at, 1);
+    };
+  }
+
+  emit<K extends keyof Kinds>(kind: K, fact: Kinds[K]): void {
+    const list = this.#observers.get(kind);
+    if (list === undefined) return;
+    for (const observer of list) (observer as (fact: Kinds[K]) => void)(fact);
+  }
+}
