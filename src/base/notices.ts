@@ -24,3 +24,8 @@ export class Notices<Kinds extends object> {
     for (const observer of list) (observer as (fact: Kinds[K]) => void)(fact);
   }
 }
+
+/** The half of `Notices` that is handed to whoever does the work. */
+export interface Emitter<Kinds extends object> {
+  emit<K extends keyof Kinds>(kind: K, fact: Kinds[K]): void;
+}

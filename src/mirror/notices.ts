@@ -1,0 +1,60 @@
+/**
+ * What the mirror makes known to observers, the upstreams' facts included.
+ */
+import type { RequestKind, UpstreamNotices } from "../upstream/notices.ts";
+
+/** How the cache took part in an answer; one of the bounded label values of the metrics. */
+export type CacheLabel = "hit" | "miss" | "joined" | "stale" | "revalidated" | "partial" | "bypass" | "none";
+
+export interface MirrorNotices extends UpstreamNotices {
+  /** A client's request was answered, or the client left. Emitted once per request. */
+  answered: AnsweredFact;
+  fillStarted: { readonly upstream: string; readonly digest: string };
+  /** The fill's upstream broke and was asked again from the byte that was reached. */
+  fillResumed: { readonly upstream: string; readonly digest: string; readonly atByte: number; readonly reason: string };
+  fillEnded: {
+    readonly upstream: string;
+    readonly digest: string;
+    readonly bytes: number;
+    readonly durationMs: number;
+    /** Undefined where the blob was stored. */
+    readonly failure: Error | undefined;
+  };
+  followerOpened: undefined;
+  followerClosed: undefined;
+  digestMismatch: { readonly upstream: string; readonly expected: string; readonly found: string };
+  staleServed: {
+    readonly upstream: string;
+    readonly reason: "unreachable" | "limited" | "refreshing" | "offline" | "other";
+  };
+  /** Something is wrong with our disk or database; the text says what to do. */
+  storageTrouble: { readonly message: string; readonly cause: unknown };
+  /** Work behind an answer failed; no client saw it. */
+  backgroundFailed: { readonly what: string; readonly cause: unknown };
+}
+
+export interface AnsweredFact {
+  readonly requestId: string;
+  readonly method: string;
+  /** The request path as it came, with no query. */
+  readonly path: string;
+  readonly remoteAddress: string | undefined;
+  readonly userAgent: string | undefined;
+  /** Undefined until routing has found one. */
+  readonly upstream: string | undefined;
+  readonly kind: RequestKind | "catalog" | "other";
+  readonly repository: string | undefined;
+  /** Tag or digest. */
+  readonly reference: string | undefined;
+  readonly status: number;
+  /** Body bytes handed to the socket. */
+  readonly bytes: number;
+  /** From the request's headers to the answer's first byte; undefined where none left. */
+  readonly firstByteMs: number | undefined;
+  readonly totalMs: number;
+  readonly cache: CacheLabel;
+  /** True where the client left before the answer's end. */
+  readonly aborted: boolean;
+  /** Why the answer is an error, or why its body was cut. */
+  readonly error: Error | undefined;
+}
