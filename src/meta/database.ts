@@ -1,0 +1,99 @@
+/**
+ * The SQLite file: opened, migrated, closed here; the rooms beside this file each own some of its tables.
+ *
+ * Tags and what is reachable in which repository are state; blobs and manifests are an index of files. Every statement
+ * is prepared once. A second process on the same cache directory is refused.
+ */
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { Failure, messageOf } from "../base/failure.ts";
+
+/** One entry a version, applied in order and never changed once released. */
+const MIGRATIONS = [
+  `
+  CREATE TABLE repositories (
+    id INTEGER PRIMARY KEY,
+    upstream TEXT NOT NULL,
+    name TEXT NOT NULL,
+    UNIQUE (upstream, name)
+  );
+  CREATE TABLE tags (
+    repository INTEGER NOT NULL REFERENCES repositories (id),
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    checked_at INTEGER NOT NULL,
+    PRIMARY KEY (repository, tag)
+  ) WITHOUT ROWID;
+  CREATE TABLE reachable (
+    repository INTEGER NOT NULL REFERENCES repositories (id),
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (repository, digest)
+  ) WITHOUT ROWID;
+  CREATE TABLE manifests (
+    digest TEXT PRIMARY KEY,
+    media_type TEXT NOT NULL
+  ) WITHOUT ROWID;
+  CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    stored_at INTEGER NOT NULL
+  ) WITHOUT ROWID;
+  `,
+];
+
+export type Database = DatabaseSync;
+
+/**
+ * Opens or creates `index.sqlite` in the directory.
+ * @throws Failure `storage`: unreadable, damaged, written by a newer version, or in use by another process.
+ */
+export function openDatabase(directory: string): Database {
+  const path = join(directory, "index.sqlite");
+  let database: DatabaseSync | undefined;
+  try {
+    database = new DatabaseSync(path, { timeout: 0 });
+    // Exclusive locking, taken by the first write below, is what keeps a second process out.
+    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+    migrate(database, path);
+    return database;
+  } catch (cause) {
+    database?.close();
+    if (cause instanceof Failure) throw cause;
+    const text = messageOf(cause);
+    if (/locked|busy/i.test(text)) {
+      throw new Failure("storage", `the cache directory ${directory} is in use by another process`, { cause });
+    }
+    throw new Failure("storage", `cannot open ${path}: ${text}. Remove the file to start with an empty index.`, {
+      cause,
+    });
+  }
+}
+
+function migrate(database: DatabaseSync, path: string): void {
+  database.exec("BEGIN EXCLUSIVE");
+  const row = database.prepare("PRAGMA user_version").get();
+  const version = Number(row?.["user_version"] ?? 0);
+  if (version > MIGRATIONS.length) {
+    database.exec("ROLLBACK");
+    throw new Failure(
+      "storage",
+      `${path} was written by a newer version (format ${version}); this one knows ${MIGRATIONS.length}`,
+    );
+  }
+  for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
+  database.exec(`PRAGMA user_version = ${MIGRATIONS.length}`);
+  database.exec("COMMIT");
+}
+
+/** Runs `work` in one transaction; what throws undoes it. */
+export function transaction(database: Database, work: () => void): void {
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    work();
+    database.exec("COMMIT");
+  } catch (error) {
+    database.exec("ROLLBACK");
+    throw error;
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * What each tag named when its upstream was last asked. State, not an index: it cannot be rebuilt from files.
+ */
+import type { Digest } from "../oci/digest.ts";
+import type { Tag } from "../oci/reference.ts";
+import type { Database } from "./database.ts";
+import type { Place, Repositories } from "./repositories.ts";
+
+export interface TagEntry {
+  readonly digest: Digest;
+  /** When the upstream last said so, in milliseconds since the epoch. */
+  readonly checkedAt: number;
+}
+
+export class Tags {
+  readonly #repositories: Repositories;
+  readonly #find;
+  readonly #put;
+  readonly #names;
+
+  constructor(database: Database, repositories: Repositories) {
+    this.#repositories = repositories;
+    this.#find = database.prepare("SELECT digest, checked_at FROM tags WHERE repository = ? AND tag = ?");
+    this.#put = database.prepare(
+      "INSERT INTO tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?) " +
+        "ON CONFLICT DO UPDATE SET digest = excluded.digest, checked_at = excluded.checked_at",
+    );
+    this.#names = database.prepare("SELECT tag FROM tags WHERE repository = ? ORDER BY tag");
+  }
+
+  find(place: Place, tag: Tag): TagEntry | undefined {
+    const id = this.#repositories.findId(place);
+    if (id === undefined) return undefined;
+    const row = this.#find.get(id, tag);
+    if (row === undefined) return undefined;
+    return { digest: String(row["digest"]) as Digest, checkedAt: Number(row["checked_at"]) };
+  }
+
+  put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
+    this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
+  }
+
+  /** The tags we know of a repository, in lexical order: what can be pulled without the upstream. */
+  namesOf(place: Place): string[] {
+    const id = this.#repositories.findId(place);
+    return id === undefined ? [] : this.#names.all(id).map((row) => String(row["tag"]));
+  }
+}

@@ -1,0 +1,45 @@
+/**
+ * The negative cache: what an upstream said it has not, believed for `freshness.notFound`.
+ *
+ * Only answers are remembered, never failures: a 401, 429 or 5xx is not a 404.
+ */
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../base/clock.ts";
+import { placeKey } from "../meta/repositories.ts";
+import type { Absence } from "../upstream/upstream.ts";
+import type { Route } from "./route.ts";
+
+const MAX_ENTRIES = 50_000;
+
+export class Absences {
+  readonly #clock: Clock;
+  readonly #entries = new LRUCache<string, { absence: Absence; until: number }>({ max: MAX_ENTRIES });
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** @param what a tag, a digest, or another text that is none of both. */
+  find(route: Route, what: string): Absence | undefined {
+    if (this.#entries.size === 0) return undefined;
+    const key = keyOf(route, what);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    if (entry.until > this.#clock.now()) return entry.absence;
+    this.#entries.delete(key);
+    return undefined;
+  }
+
+  remember(route: Route, what: string, absence: Absence): void {
+    const until = this.#clock.now() + route.source.freshness.notFound;
+    this.#entries.set(keyOf(route, what), { absence, until });
+  }
+
+  forget(route: Route, what: string): void {
+    this.#entries.delete(keyOf(route, what));
+  }
+}
+
+function keyOf(route: Route, what: string): string {
+  return `${placeKey(route)} ${what}`;
+}

@@ -1,0 +1,104 @@
+/**
+ * Small mutable answers (tag lists, referrers) in memory: bounded, coalesced, and aged by the same policy as tags.
+ *
+ * They are lost with the process, unlike tags: a list of what could be pulled is worth less than what it lists.
+ */
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../base/clock.ts";
+import { isFailure } from "../base/failure.ts";
+import type { Emitter } from "../base/notices.ts";
+import { Singleflight, unlessAborted } from "../base/singleflight.ts";
+import { placeKey } from "../meta/repositories.ts";
+import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
+import type { Absences } from "./absences.ts";
+import type { Caller } from "./caller.ts";
+import { judgeFreshness, mayServeStale } from "./freshness.ts";
+import type { MirrorNotices } from "./notices.ts";
+import type { Route } from "./route.ts";
+import type { StaleReason, Verdict } from "./verdict.ts";
+
+export interface AgedPage {
+  readonly page: ListPage;
+  readonly verdict: Verdict;
+  readonly ageMs: number;
+  readonly warning?: string;
+}
+
+export interface AgedParts {
+  readonly absences: Absences;
+  readonly clock: Clock;
+  readonly notices: Emitter<MirrorNotices>;
+}
+
+const MEMORY_BYTES = 16 * 1024 * 1024;
+
+export class AgedPages {
+  readonly #parts: AgedParts;
+  readonly #pages = new LRUCache<string, { page: ListPage; checkedAt: number }>({
+    maxSize: MEMORY_BYTES,
+    sizeCalculation: (entry, key) => entry.page.bytes.length + key.length + 256,
+  });
+  readonly #running = new Singleflight<ListPage | Absence>();
+
+  constructor(parts: AgedParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param what names the page inside the repository.
+   * @throws Failure where the upstream fails and nothing young enough is held.
+   */
+  async find(
+    route: Route,
+    what: string,
+    fetch: () => Promise<ListPage | Absence>,
+    caller: Caller,
+  ): Promise<AgedPage | { absence: Absence; verdict: Verdict }> {
+    const { absences, clock } = this.#parts;
+    const remembered = absences.find(route, what);
+    if (remembered !== undefined) return { absence: remembered, verdict: { cache: "absent", remembered: true } };
+    const policy = route.source.freshness;
+    const held = this.#pages.get(`${placeKey(route)} ${what}`);
+    const freshness = held === undefined ? "revalidate" : judgeFreshness(held.checkedAt, policy, clock.now());
+    if (held !== undefined && freshness === "use") return this.#aged(route, held, undefined);
+    const flight = this.#fetch(route, what, fetch);
+    if (held !== undefined && freshness === "useAndRefresh") return this.#aged(route, held, "refreshing");
+    try {
+      const page = await unlessAborted(flight.outcome, caller.signal);
+      if (isAbsence(page)) return { absence: page, verdict: { cache: "absent", remembered: false } };
+      const verdict: Verdict = flight.joined
+        ? { cache: "joined" }
+        : { cache: "miss", stored: true, stale: held !== undefined };
+      return { page, verdict, ageMs: 0 };
+    } catch (error) {
+      caller.signal.throwIfAborted();
+      if (held === undefined || !isFailure(error) || !mayServeStale(held.checkedAt, policy, clock.now())) throw error;
+      const reason = error.kind === "limited" || error.kind === "unreachable" ? error.kind : "other";
+      return { ...this.#aged(route, held, reason), warning: error.message };
+    }
+  }
+
+  /** Resolves when nothing runs any more. */
+  settled(): Promise<void> {
+    return this.#running.settled();
+  }
+
+  #fetch(route: Route, what: string, fetch: () => Promise<ListPage | Absence>) {
+    const key = `${placeKey(route)} ${what}`;
+    return this.#running.run(key, async () => {
+      const checkedAt = this.#parts.clock.now();
+      const page = await fetch();
+      if (isAbsence(page)) this.#parts.absences.remember(route, what, page);
+      else this.#pages.set(key, { page, checkedAt });
+      return page;
+    });
+  }
+
+  #aged(route: Route, held: { page: ListPage; checkedAt: number }, stale: StaleReason | undefined): AgedPage {
+    const ageMs = Math.max(0, this.#parts.clock.now() - held.checkedAt);
+    const ttlMs = route.source.freshness.tags - ageMs;
+    if (stale === undefined) return { page: held.page, verdict: { cache: "hit", ttlMs }, ageMs };
+    this.#parts.notices.emit("staleServed", { upstream: route.upstream, reason: stale });
+    return { page: held.page, verdict: { cache: "stale", ttlMs, reason: stale }, ageMs, warning: `stale: ${stale}` };
+  }
+}

@@ -1,0 +1,218 @@
+/**
+ * One fill: an ingest fed by an upstream.
+ *
+ * It asks the upstream once; where the body breaks, it goes on at the byte it reached, hash state kept. Its life depends
+ * on the mirror's policy alone. When `run` resolves, the blob is stored or nothing of it is left.
+ */
+import { pause } from "../base/clock.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import type { Digest } from "../oci/digest.ts";
+import { BARRIER_BYTES, type Ingest } from "../store/blobstore.ts";
+import type { Follower } from "../store/follower.ts";
+import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import { PROGRESS_BYTES, planAbandoned, planResumption } from "./fillpolicy.ts";
+import type { FillParts, FillProgress, Ticket } from "./fills.ts";
+import { pump } from "./pump.ts";
+import type { Route } from "./route.ts";
+
+/** How long a fill that nobody waits for is kept, if it is not worth finishing. */
+const GRACE_MS = 10_000;
+
+export class Fill {
+  readonly digest: Digest;
+  readonly route: Route;
+  readonly #parts: FillParts;
+  readonly #sizeHint: number | undefined;
+  readonly #abort = new AbortController();
+  readonly #ready = Promise.withResolvers<Absence | undefined>();
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #startedAt: number;
+  #ingest: Ingest | undefined;
+  #tickets = 0;
+  #cancelGrace: (() => void) | undefined;
+  #over = false;
+
+  constructor(parts: FillParts, route: Route, digest: Digest, sizeHint: number | undefined) {
+    this.#parts = parts;
+    this.route = route;
+    this.digest = digest;
+    this.#sizeHint = sizeHint;
+    this.#startedAt = parts.clock.now();
+    // Everyone who waits may have left by the time it fails.
+    this.#ready.promise.catch(() => {});
+  }
+
+  join(joined: boolean): Ticket {
+    this.#tickets += 1;
+    this.#cancelGrace?.();
+    this.#cancelGrace = undefined;
+    let held = true;
+    const release = () => {
+      if (!held) return;
+      held = false;
+      this.#tickets -= 1;
+      if (this.#tickets === 0) this.#abandoned();
+    };
+    return {
+      joined,
+      ready: this.#ready.promise,
+      progress: () => this.#progress(),
+      follow: () => this.#follow(release),
+      release,
+    };
+  }
+
+  /**
+   * Never rejects: whoever waits learns of a failure by `ready` or by their follower.
+   * @param forget called as soon as nobody new should join: at a failure, or when the blob can be opened by its name.
+   */
+  async run(forget: () => void): Promise<void> {
+    const { notices } = this.#parts;
+    const upstream = this.route.upstream;
+    notices.emit("fillStarted", { upstream, digest: this.digest });
+    let failure: Error | undefined;
+    try {
+      await this.#fill();
+    } catch (error) {
+      failure = error instanceof Error ? error : new Error(String(error));
+      forget();
+      this.#ready.reject(failure);
+      await this.#ingest?.fail(failure);
+    } finally {
+      forget();
+      this.#over = true;
+      if (this.#tickets === 0) this.#ingest?.close();
+      this.#cancelGrace?.();
+      const bytes = this.#ingest?.receivedBytes ?? 0;
+      notices.emit("fillEnded", {
+        upstream,
+        digest: this.digest,
+        bytes,
+        durationMs: this.#parts.clock.now() - this.#startedAt,
+        failure,
+      });
+      this.#ended.resolve();
+    }
+  }
+
+  /** Ends it now; resolves when nothing of it is left. */
+  async stop(reason: Error): Promise<void> {
+    this.#abort.abort(reason);
+    await this.#ended.promise;
+  }
+
+  async #fill(): Promise<void> {
+    let fruitless = 0;
+    for (;;) {
+      const from = this.#ingest?.receivedBytes ?? 0;
+      try {
+        const absence = await this.#fetch(from);
+        if (absence !== undefined) {
+          this.#ready.resolve(absence);
+          return;
+        }
+        break;
+      } catch (error) {
+        this.#abort.signal.throwIfAborted();
+        const receivedBytes = this.#ingest?.receivedBytes ?? 0;
+        fruitless = receivedBytes - from >= PROGRESS_BYTES ? 0 : fruitless + 1;
+        const delayMs = planResumption({ error, receivedBytes, fruitless });
+        if (delayMs === undefined) throw error;
+        this.#parts.notices.emit("fillResumed", {
+          upstream: this.route.upstream,
+          digest: this.digest,
+          atByte: receivedBytes,
+          reason: messageOf(error),
+        });
+        await pause(this.#parts.clock, delayMs, this.#abort.signal);
+      }
+    }
+    await this.#finish();
+  }
+
+  /** One request to the upstream, read to its end. */
+  async #fetch(from: number): Promise<Absence | undefined> {
+    const { upstream } = this.route.source;
+    const range = from === 0 ? undefined : { start: from };
+    const answer = await upstream.openBlob(this.route.repository, this.digest, range, this.#abort.signal);
+    if (isAbsence(answer)) {
+      if (from === 0) return answer;
+      throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
+    }
+    try {
+      const ingest = this.#ingest ?? (await this.#parts.store.ingest(this.digest));
+      this.#ingest = ingest;
+      const sizeBytes = answer.sizeBytes ?? ingest.sizeBytes ?? this.#sizeHint;
+      if (sizeBytes !== undefined) ingest.declareSize(sizeBytes);
+      if (from === 0) this.#confirmed(sizeBytes);
+      if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);
+      await pump(answer.body, from - answer.startByte, ingest);
+    } finally {
+      answer.body.destroy();
+    }
+    const { receivedBytes, sizeBytes } = this.#ingest;
+    if (sizeBytes !== undefined && receivedBytes < sizeBytes) {
+      throw new Failure("unreachable", `the upstream ended after ${receivedBytes} of ${sizeBytes} bytes`);
+    }
+    return undefined;
+  }
+
+  async #finish(): Promise<void> {
+    const ingest = this.#ingest;
+    if (ingest === undefined) throw new Error("finished without an ingest");
+    const { inventory, clock, notices } = this.#parts;
+    let finished: Awaited<ReturnType<Ingest["finish"]>>;
+    try {
+      finished = await ingest.finish();
+    } catch (error) {
+      if (isFailure(error, "corrupt")) {
+        const found = (error.detail as { found?: string } | undefined)?.found ?? `${ingest.receivedBytes} bytes`;
+        notices.emit("digestMismatch", { upstream: this.route.upstream, expected: this.digest, found });
+      }
+      throw error;
+    }
+    this.#ready.resolve(undefined);
+    await finished.stored;
+    inventory.addBlob(this.digest, finished.sizeBytes, clock.now());
+  }
+
+  /** The upstream is sending it from this repository: that is permission. */
+  #confirmed(sizeBytes: number | undefined): void {
+    try {
+      this.#parts.graph.link(this.route, [{ digest: this.digest, sizeBytes: sizeBytes ?? -1 }]);
+    } catch (cause) {
+      this.#parts.notices.emit("storageTrouble", { message: "a permission could not be recorded", cause });
+    }
+  }
+
+  #follow(release: () => void): Follower {
+    if (this.#ingest === undefined) throw new Error("followed before the fill was ready");
+    this.#parts.notices.emit("followerOpened", undefined);
+    return this.#ingest.follow(() => {
+      this.#parts.notices.emit("followerClosed", undefined);
+      release();
+    });
+  }
+
+  #progress(): FillProgress {
+    const visibleBytes = this.#ingest?.visible() ?? 0;
+    const elapsedMs = this.#parts.clock.now() - this.#startedAt;
+    return {
+      sizeBytes: this.#ingest?.sizeBytes ?? 0,
+      visibleBytes,
+      bytesPerSecond: elapsedMs > 0 ? (visibleBytes * 1000) / elapsedMs : 0,
+    };
+  }
+
+  #abandoned(): void {
+    if (this.#over) {
+      this.#ingest?.close();
+      return;
+    }
+    const received = this.#ingest?.receivedBytes ?? 0;
+    if (planAbandoned(received, this.#ingest?.sizeBytes) === "finish") return;
+    this.#cancelGrace = this.#parts.clock.after(GRACE_MS, () => {
+      this.#abort.abort(new Failure("unreachable", "nobody waits for this blob any more"));
+    });
+  }
+}

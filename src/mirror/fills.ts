@@ -1,0 +1,100 @@
+/**
+ * All running fills: one for each digest, however many clients ask and whenever they come.
+ *
+ * A client holds a ticket. The fill goes on when tickets are released; what happens to one nobody waits for any more
+ * is policy (`planAbandoned`), not a matter of sockets.
+ */
+import type { Clock } from "../base/clock.ts";
+import { Failure } from "../base/failure.ts";
+import type { Emitter } from "../base/notices.ts";
+import type { Graph } from "../meta/graph.ts";
+import type { Inventory } from "../meta/inventory.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { BlobStore } from "../store/blobstore.ts";
+import type { Follower } from "../store/follower.ts";
+import type { Absence } from "../upstream/upstream.ts";
+import { Fill } from "./fill.ts";
+import type { MirrorNotices } from "./notices.ts";
+import type { Route } from "./route.ts";
+
+/** One client's interest in a fill. */
+export interface Ticket {
+  /** True where the fill already ran when this client came. */
+  readonly joined: boolean;
+  /**
+   * Resolves once a follower can be opened, or with the upstream's no; rejects with what stopped the fill.
+   * Blobs smaller than the barrier are verified by then.
+   */
+  readonly ready: Promise<Absence | undefined>;
+  /** Where the fill is and how fast it goes; meaningful after `ready`. */
+  progress(): FillProgress;
+  /** Opens a follower; closing it releases the ticket. */
+  follow(): Follower;
+  /** Ends the interest without a follower. May be called more than once. */
+  release(): void;
+}
+
+export interface FillProgress {
+  readonly sizeBytes: number;
+  readonly visibleBytes: number;
+  /** Average since the first byte; 0 where there is nothing to measure yet. */
+  readonly bytesPerSecond: number;
+}
+
+export interface FillParts {
+  readonly store: BlobStore;
+  readonly inventory: Inventory;
+  readonly graph: Graph;
+  readonly clock: Clock;
+  readonly notices: Emitter<MirrorNotices>;
+}
+
+/** How many fills may run at once; more would only make each of them slower, and hold a file and two sockets each. */
+const MAX_FILLS = 512;
+
+export class Fills {
+  readonly #parts: FillParts;
+  readonly #running = new Map<Digest, Fill>();
+  /** Everything that has not ended, what is cleaning up after a failure included. */
+  readonly #unended = new Set<Fill>();
+  #stopped = false;
+
+  constructor(parts: FillParts) {
+    this.#parts = parts;
+  }
+
+  get active(): number {
+    return this.#running.size;
+  }
+
+  find(digest: Digest): Fill | undefined {
+    return this.#running.get(digest);
+  }
+
+  /** @throws Failure `overloaded`. */
+  join(route: Route, digest: Digest, sizeHint: number | undefined): Ticket {
+    const running = this.#running.get(digest);
+    if (running !== undefined) return running.join(true);
+    if (this.#stopped) throw new Failure("overloaded", "the mirror is shutting down", { retryAfterMs: 5000 });
+    if (this.#running.size >= MAX_FILLS) {
+      throw new Failure("overloaded", `${MAX_FILLS} downloads from upstreams are running`, { retryAfterMs: 2000 });
+    }
+    const fill = new Fill(this.#parts, route, digest, sizeHint);
+    this.#running.set(digest, fill);
+    const ticket = fill.join(false);
+    this.#unended.add(fill);
+    void fill.run(() => this.#forget(digest, fill)).finally(() => this.#unended.delete(fill));
+    return ticket;
+  }
+
+  /** Ends all fills; nothing of them is left on disk when this resolves. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    const reason = new Failure("overloaded", "the mirror is shutting down");
+    await Promise.all([...this.#unended].map((fill) => fill.stop(reason)));
+  }
+
+  #forget(digest: Digest, fill: Fill): void {
+    if (this.#running.get(digest) === fill) this.#running.delete(digest);
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * The front's answer to a request for a manifest: from what is stored where policy allows, through the origin where not.
+ *
+ * By digest nothing ever ages. By tag, freshness decides; an upstream in trouble never takes away what is stored and
+ * still young enough.
+ */
+import type { Clock } from "../base/clock.ts";
+import { isFailure } from "../base/failure.ts";
+import type { Emitter } from "../base/notices.ts";
+import { unlessAborted } from "../base/singleflight.ts";
+import type { Graph } from "../meta/graph.ts";
+import type { TagEntry, Tags } from "../meta/tags.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Reference, Tag } from "../oci/reference.ts";
+import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import type { Caller } from "./caller.ts";
+import { judgeFreshness, mayServeStale } from "./freshness.ts";
+import type { MirrorNotices } from "./notices.ts";
+import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
+import type { Route } from "./route.ts";
+import type { Shelf, ShelvedManifest } from "./shelf.ts";
+import type { StaleReason, Verdict } from "./verdict.ts";
+
+export interface ManifestAnswer {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly sizeBytes: number;
+  /** Undefined only where the content was not asked for. */
+  readonly bytes: Buffer | undefined;
+  readonly verdict: Verdict;
+  /** Tags: milliseconds since the upstream last confirmed it. */
+  readonly ageMs?: number;
+  /** Why it may be out of date. */
+  readonly warning?: string;
+}
+
+export interface AbsentAnswer {
+  readonly absence: Absence;
+  readonly verdict: Verdict;
+}
+
+export interface ManifestParts {
+  readonly tags: Tags;
+  readonly graph: Graph;
+  readonly shelf: Shelf;
+  readonly origin: Origin;
+  readonly clock: Clock;
+  readonly notices: Emitter<MirrorNotices>;
+  readonly offline: boolean;
+}
+
+/** How long a client waits for the upstream when something stored could be served instead. */
+const PATIENCE_MS = 2000;
+
+export class Manifests {
+  readonly #parts: ManifestParts;
+
+  constructor(parts: ManifestParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * @param wantBody false for HEAD, which never makes the mirror download a manifest.
+   * @throws Failure.
+   */
+  async answer(
+    route: Route,
+    reference: Reference,
+    wantBody: boolean,
+    caller: Caller,
+  ): Promise<ManifestAnswer | AbsentAnswer> {
+    return reference.type === "digest"
+      ? await this.#byDigest(route, reference.digest, caller)
+      : await this.#byTag(route, reference.tag, wantBody, caller);
+  }
+
+  async #byDigest(route: Route, digest: Digest, caller: Caller): Promise<ManifestAnswer | AbsentAnswer> {
+    const { graph, shelf, origin } = this.#parts;
+    if (graph.findReachable(route, digest) !== undefined) {
+      const stored = shelf.peek(digest) ?? (await shelf.find(digest));
+      if (stored !== undefined) {
+        shelf.link(route, stored);
+        return full(stored, { cache: "hit" });
+      }
+    }
+    const remembered = origin.findAbsence(route, digest);
+    if (remembered !== undefined) return absent(remembered, true);
+    const flight = origin.fetchManifest(route, digest);
+    const fetched = await unlessAborted(flight.outcome, caller.signal);
+    return isAbsence(fetched)
+      ? absent(fetched, false)
+      : full(fetched.manifest, verdictOf(fetched, flight.joined, false));
+  }
+
+  async #byTag(route: Route, tag: Tag, wantBody: boolean, caller: Caller): Promise<ManifestAnswer | AbsentAnswer> {
+    const { tags, shelf, origin, clock, offline } = this.#parts;
+    const remembered = origin.findAbsence(route, tag);
+    if (remembered !== undefined) return absent(remembered, true);
+    const entry = tags.find(route, tag);
+    const sighting = origin.findSighting(route, tag);
+    if (sighting !== undefined && sighting.at > (entry?.checkedAt ?? 0)) {
+      // Seen later than recorded. A GET records it, and asks the upstream for no more than the content, if that.
+      return wantBody
+        ? await this.#ask(route, tag, true, caller, entry !== undefined)
+        : this.#seen(route, sighting, { cache: "hit" });
+    }
+    const stored = entry === undefined ? undefined : (shelf.peek(entry.digest) ?? (await shelf.find(entry.digest)));
+    if (entry === undefined || stored === undefined) return await this.#ask(route, tag, wantBody, caller, false);
+    if (offline) return this.#stale(route, entry, stored, "offline");
+    switch (judgeFreshness(entry.checkedAt, route.source.freshness, clock.now())) {
+      case "use":
+        return this.#fresh(route, entry, stored);
+      case "useAndRefresh":
+        this.#refreshBehind(route, tag);
+        return this.#stale(route, entry, stored, "refreshing");
+      case "revalidate":
+        return await this.#revalidate(route, tag, entry, stored, wantBody, caller);
+    }
+  }
+
+  /** Asks the upstream; whoever only wants to know what the tag names costs it no pull. */
+  async #ask(
+    route: Route,
+    tag: Tag,
+    wantBody: boolean,
+    caller: Caller,
+    stale: boolean,
+  ): Promise<ManifestAnswer | AbsentAnswer> {
+    const { origin } = this.#parts;
+    if (!wantBody) {
+      const flight = origin.sightTag(route, tag);
+      const sighting = await unlessAborted(flight.outcome, caller.signal);
+      if (sighting !== undefined) {
+        if (isAbsence(sighting)) return absent(sighting, false);
+        const verdict: Verdict = flight.joined ? { cache: "joined" } : { cache: "miss", stored: false, stale };
+        return this.#seen(route, sighting, verdict);
+      }
+    }
+    const flight = origin.refreshTag(route, tag);
+    const fetched = await unlessAborted(flight.outcome, caller.signal);
+    return this.#fetched(fetched, flight.joined, stale);
+  }
+
+  async #revalidate(
+    route: Route,
+    tag: Tag,
+    entry: TagEntry,
+    stored: ShelvedManifest,
+    wantBody: boolean,
+    caller: Caller,
+  ): Promise<ManifestAnswer | AbsentAnswer> {
+    const { clock } = this.#parts;
+    const staleAllowed = mayServeStale(entry.checkedAt, route.source.freshness, clock.now());
+    try {
+      if (!staleAllowed) return await this.#ask(route, tag, wantBody, caller, true);
+      // The refresh goes on behind a client whose patience ends, and the next one finds what it brought.
+      const answer = await this.#withPatience(this.#refreshOrSight(route, tag, stored, wantBody), caller);
+      return answer ?? this.#stale(route, entry, stored, "unreachable");
+    } catch (error) {
+      caller.signal.throwIfAborted();
+      if (!staleAllowed || !isFailure(error)) throw error;
+      const reason = error.kind === "limited" ? "limited" : error.kind === "unreachable" ? "unreachable" : "other";
+      return this.#stale(route, entry, stored, reason, error.message);
+    }
+  }
+
+  async #refreshOrSight(
+    route: Route,
+    tag: Tag,
+    stored: ShelvedManifest,
+    wantBody: boolean,
+  ): Promise<ManifestAnswer | AbsentAnswer> {
+    const { origin } = this.#parts;
+    if (!wantBody) {
+      const flight = origin.sightTag(route, tag);
+      const sighting = await flight.outcome;
+      if (sighting !== undefined && isAbsence(sighting)) return absent(sighting, false);
+      if (sighting !== undefined && sighting.digest !== stored.digest) {
+        return this.#seen(route, sighting, { cache: "miss", stored: false, stale: true });
+      }
+    }
+    const flight: Flown<Fetched | Absence> = origin.refreshTag(route, tag);
+    return this.#fetched(await flight.outcome, flight.joined, true);
+  }
+
+  #refreshBehind(route: Route, tag: Tag): void {
+    const flight = this.#parts.origin.refreshTag(route, tag);
+    if (flight.joined) return;
+    flight.outcome.catch((cause: unknown) => {
+      this.#parts.notices.emit("backgroundFailed", {
+        what: `refresh of ${route.upstream}/${route.repository}:${tag}`,
+        cause,
+      });
+    });
+  }
+
+  #withPatience<T>(work: Promise<T>, caller: Caller): Promise<T | undefined> {
+    work.catch(() => {});
+    return new Promise((resolve, reject) => {
+      const cancel = this.#parts.clock.after(PATIENCE_MS, () => resolve(undefined));
+      unlessAborted(work, caller.signal).then(resolve, reject).finally(cancel);
+    });
+  }
+
+  #fetched(fetched: Fetched | Absence, joined: boolean, stale: boolean): ManifestAnswer | AbsentAnswer {
+    if (isAbsence(fetched)) return absent(fetched, false);
+    const ageMs = Math.max(0, this.#parts.clock.now() - fetched.checkedAt);
+    return { ...full(fetched.manifest, verdictOf(fetched, joined, stale)), ageMs };
+  }
+
+  #fresh(route: Route, entry: TagEntry, stored: ShelvedManifest): ManifestAnswer {
+    const ageMs = this.#parts.clock.now() - entry.checkedAt;
+    return { ...full(stored, { cache: "hit", ttlMs: route.source.freshness.tags - ageMs }), ageMs };
+  }
+
+  #seen(route: Route, sighting: Sighting, verdict: Verdict): ManifestAnswer {
+    const ageMs = Math.max(0, this.#parts.clock.now() - sighting.at);
+    const { digest, mediaType, sizeBytes } = sighting;
+    const timed: Verdict =
+      verdict.cache === "hit" ? { ...verdict, ttlMs: route.source.freshness.tags - ageMs } : verdict;
+    return { digest, mediaType, sizeBytes, bytes: undefined, verdict: timed, ageMs };
+  }
+
+  #stale(route: Route, entry: TagEntry, stored: ShelvedManifest, reason: StaleReason, why?: string): ManifestAnswer {
+    this.#parts.notices.emit("staleServed", { upstream: route.upstream, reason });
+    const ageMs = Math.max(0, this.#parts.clock.now() - entry.checkedAt);
+    const verdict: Verdict = { cache: "stale", ttlMs: route.source.freshness.tags - ageMs, reason };
+    return { ...full(stored, verdict), ageMs, warning: why ?? STALE_TEXT[reason] };
+  }
+}
+
+const STALE_TEXT: Record<StaleReason, string> = {
+  unreachable: "the upstream did not answer in time",
+  limited: "the upstream's rate limit is reached",
+  refreshing: "being refreshed",
+  offline: "the mirror is offline",
+  other: "the upstream could not be asked",
+};
+
+function verdictOf(fetched: Fetched, joined: boolean, stale: boolean): Verdict {
+  if (!fetched.fetched) return { cache: "revalidated" };
+  if (!fetched.kept) return { cache: "bypass", why: "storage" };
+  return joined ? { cache: "joined" } : { cache: "miss", stored: true, stale };
+}
+
+function full(manifest: ShelvedManifest, verdict: Verdict): ManifestAnswer {
+  const { digest, mediaType, bytes } = manifest;
+  return { digest, mediaType, sizeBytes: bytes.length, bytes, verdict };
+}
+
+function absent(absence: Absence, remembered: boolean): AbsentAnswer {
+  return { absence, verdict: { cache: "absent", remembered } };
+}

@@ -1,0 +1,158 @@
+/**
+ * Manifests within reach: verified bytes and media type by digest, in memory over the store.
+ *
+ * Keeping a manifest means: verified, stored, linked in the graph, in this order. What cannot be stored is still served
+ * to whoever waits for it.
+ */
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure } from "../base/failure.ts";
+import type { Emitter } from "../base/notices.ts";
+import type { Graph, Reachable } from "../meta/graph.ts";
+import type { Inventory } from "../meta/inventory.ts";
+import { type Place, placeKey } from "../meta/repositories.ts";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import { parseManifest } from "../oci/manifest.ts";
+import type { BlobStore } from "../store/blobstore.ts";
+import { MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
+import type { MirrorNotices } from "./notices.ts";
+
+export interface ShelvedManifest {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly bytes: Buffer;
+}
+
+export interface ShelfParts {
+  readonly store: BlobStore;
+  readonly inventory: Inventory;
+  readonly graph: Graph;
+  readonly clock: Clock;
+  readonly notices: Emitter<MirrorNotices>;
+  /** Upper bound for manifests held in memory. */
+  readonly memoryBytes?: number;
+}
+
+const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+
+export class Shelf {
+  readonly #parts: ShelfParts;
+  readonly #memory: LRUCache<Digest, ShelvedManifest>;
+  /** (place, digest) pairs whose children are known to be linked, so that a hit need not do it again. */
+  readonly #expanded = new LRUCache<string, true>({ max: 50_000 });
+
+  constructor(parts: ShelfParts) {
+    this.#parts = parts;
+    this.#memory = new LRUCache({
+      maxSize: parts.memoryBytes ?? DEFAULT_MEMORY_BYTES,
+      sizeCalculation: (manifest) => manifest.bytes.length + 512,
+    });
+  }
+
+  /** From memory alone. */
+  peek(digest: Digest): ShelvedManifest | undefined {
+    return this.#memory.get(digest);
+  }
+
+  /** From memory or store; undefined where it is not stored, or not as a manifest. */
+  async find(digest: Digest): Promise<ShelvedManifest | undefined> {
+    const held = this.#memory.get(digest);
+    if (held !== undefined) return held;
+    const mediaType = this.#parts.inventory.findMediaType(digest);
+    if (mediaType === undefined) return undefined;
+    const bytes = await this.#parts.store.read(digest, MAX_MANIFEST_BYTES);
+    // Manifests are small: bit rot and truncation are looked for whenever one comes from disk.
+    if (bytes === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) {
+      await this.#drop(digest, bytes !== undefined);
+      return undefined;
+    }
+    const manifest = { digest, mediaType, bytes };
+    this.#memory.set(digest, manifest);
+    return manifest;
+  }
+
+  /**
+   * Verifies what an upstream served and keeps it.
+   * @param expected the digest that was asked for; undefined where it was asked for by tag.
+   * @returns `kept` false where the disk would not take it.
+   * @throws Failure `corrupt`.
+   */
+  async keep(
+    place: Place,
+    served: { readonly bytes: Buffer; readonly mediaType: string | undefined; readonly digest?: Digest | undefined },
+    expected: Digest | undefined,
+  ): Promise<{ manifest: ShelvedManifest; kept: boolean }> {
+    const claimed = expected ?? served.digest;
+    const digest = digestOf(served.bytes, claimed === undefined ? "sha256" : algorithmOf(claimed));
+    if (claimed !== undefined && claimed !== digest) {
+      this.#parts.notices.emit("digestMismatch", { upstream: place.upstream, expected: claimed, found: digest });
+      throw new Failure("corrupt", `the upstream served a manifest with another digest: ${digest}`, {
+        code: "MANIFEST_INVALID",
+        detail: { expected: claimed, found: digest },
+      });
+    }
+    const content = parseManifest(served.bytes, served.mediaType);
+    const manifest = { digest, mediaType: content.mediaType, bytes: served.bytes };
+    try {
+      await this.#write(manifest);
+      this.#link(place, manifest);
+    } catch (error) {
+      this.#parts.notices.emit("storageTrouble", { message: "a manifest could not be stored", cause: error });
+      return { manifest, kept: false };
+    }
+    this.#memory.set(digest, manifest);
+    return { manifest, kept: true };
+  }
+
+  /**
+   * Records that the place may read this manifest and what it names. A database in trouble is told to observers and
+   * keeps nobody from an answer that is already here.
+   */
+  link(place: Place, manifest: ShelvedManifest): void {
+    if (this.#expanded.has(`${placeKey(place)}@${manifest.digest}`)) return;
+    try {
+      this.#link(place, manifest);
+    } catch (cause) {
+      this.#parts.notices.emit("storageTrouble", { message: "a permission could not be recorded", cause });
+    }
+  }
+
+  #link(place: Place, manifest: ShelvedManifest): void {
+    const content = parseManifest(manifest.bytes, manifest.mediaType);
+    const self: Reachable = { digest: manifest.digest, sizeBytes: manifest.bytes.length };
+    this.#parts.graph.link(place, [self, ...content.manifests, ...content.blobs]);
+    this.#expanded.set(`${placeKey(place)}@${manifest.digest}`, true);
+  }
+
+  async #write(manifest: ShelvedManifest): Promise<void> {
+    const { store, inventory, clock } = this.#parts;
+    if (inventory.findSize(manifest.digest) === undefined) {
+      const ingest = await store.ingest(manifest.digest);
+      try {
+        ingest.declareSize(manifest.bytes.length);
+        ingest.write(manifest.bytes);
+        await (await ingest.finish()).stored;
+      } catch (error) {
+        await ingest.fail(error instanceof Error ? error : new Error(String(error)));
+        throw error;
+      } finally {
+        ingest.close();
+      }
+      inventory.addBlob(manifest.digest, manifest.bytes.length, clock.now());
+    }
+    inventory.addManifest(manifest.digest, manifest.mediaType);
+  }
+
+  async #drop(digest: Digest, damaged: boolean): Promise<void> {
+    const { store, inventory, notices } = this.#parts;
+    const what = damaged ? "no longer matches its digest" : "has lost its file";
+    notices.emit("storageTrouble", {
+      message: `stored manifest ${digest} ${what}; it will be fetched again`,
+      cause: undefined,
+    });
+    inventory.dropBlob(digest);
+    await store.remove(digest).catch((error: unknown) => {
+      if (!isFailure(error, "storage")) throw error;
+    });
+  }
+}

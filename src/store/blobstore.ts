@@ -1,0 +1,69 @@
+/**
+ * The port to where bytes are kept, by digest.
+ *
+ * A blob is stored or it is not; what is stored was verified when it was written. `test/contracts/blobstore.ts` is the
+ * suite that every implementation runs.
+ */
+import type { Digest } from "../oci/digest.ts";
+import type { Follower } from "./follower.ts";
+
+export interface BlobStore {
+  /** Opens a stored blob; undefined where there is none. Whoever opened it closes it. */
+  open(digest: Digest): Promise<Follower | undefined>;
+  /**
+   * Reads a whole small blob.
+   * @throws Failure `storage` where it is larger than `limitBytes`.
+   */
+  read(digest: Digest, limitBytes: number): Promise<Buffer | undefined>;
+  /** Starts to write a blob. The caller sees to it that a digest is written once at a time. */
+  ingest(digest: Digest): Promise<Ingest>;
+  /** Forgets a stored blob; readers that have it open go on reading. */
+  remove(digest: Digest): Promise<void>;
+  /** Bytes that the file system still has for us. */
+  freeBytes(): Promise<number>;
+}
+
+/**
+ * One running write of one digest.
+ *
+ * `declareSize` → `write`… → `finish`, or `fail` at any moment; then `close`. Followers may be opened from the moment
+ * the size is declared until `close`.
+ */
+export interface Ingest {
+  readonly digest: Digest;
+  /** Bytes taken over by `write` so far: where a resumed upstream has to go on. */
+  readonly receivedBytes: number;
+  readonly sizeBytes: number | undefined;
+
+  /** Says how long the blob will be. @throws Failure `corrupt` where another size was declared before. */
+  declareSize(sizeBytes: number): void;
+  /**
+   * Takes the next bytes. False asks the caller to wait for the `onDrain` callback.
+   * @throws Failure: `corrupt` for more bytes than declared, or whatever has ended the ingest.
+   */
+  write(chunk: Buffer): boolean;
+  onDrain(callback: () => void): void;
+  /**
+   * Resolves once size and digest are verified and the last bytes are released to followers; the blob is then made
+   * durable and named, which `stored` tells.
+   * @throws Failure `corrupt` (everything written is thrown away), `storage`.
+   */
+  finish(): Promise<{ readonly sizeBytes: number; readonly stored: Promise<void> }>;
+  /** Ends the ingest without a blob. Followers learn the reason; nothing is left on disk when this resolves. */
+  fail(reason: Error): Promise<void>;
+  /**
+   * A reader from here on. The size must be known.
+   * @param onClose called once when the follower is closed.
+   */
+  follow(onClose: () => void): Follower;
+  /** How many bytes followers may see. */
+  visible(): number;
+  /** Ends the ingest's own use of the file; followers keep theirs. */
+  close(): void;
+}
+
+/**
+ * Followers of a running ingest never see its last 64 KiB before the digest is verified, so wrong or short content always
+ * ends short of the announced length.
+ */
+export const BARRIER_BYTES = 64 * 1024;

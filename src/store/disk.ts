@@ -1,0 +1,156 @@
+/**
+ * Blobs as files: `blobs/<algorithm>/<first two hex>/<hex>`, written in `partial/` beside them.
+ *
+ * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` at start-up belongs to no one and
+ * is removed. Paths are made of parsed digests only.
+ */
+import { close, constants, fstat, fsync, open as openFd, read as readFd } from "node:fs";
+import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { errnoOf, Failure } from "../base/failure.ts";
+import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
+import type { BlobStore, Ingest } from "./blobstore.ts";
+import { type Follower, StoredFollower } from "./follower.ts";
+import { DiskIngest, storageFailure } from "./ingest.ts";
+import { OpenFile } from "./openfile.ts";
+
+const openAsync = promisify(openFd);
+const fstatAsync = promisify(fstat);
+const fsyncAsync = promisify(fsync);
+
+export class DiskStore implements BlobStore {
+  readonly #blobs: string;
+  readonly #partials: string;
+  readonly #madeDirectories = new Set<string>();
+  #serial = 0;
+
+  private constructor(root: string) {
+    this.#blobs = join(root, "blobs");
+    this.#partials = join(root, "partial");
+  }
+
+  /**
+   * Makes the directories and removes leftovers of an earlier run.
+   * @throws Failure `storage` where the directory cannot be written.
+   */
+  static async open(root: string): Promise<DiskStore> {
+    const store = new DiskStore(root);
+    try {
+      await mkdir(store.#blobs, { recursive: true });
+      await mkdir(store.#partials, { recursive: true });
+      for (const name of await readdir(store.#partials)) {
+        await rm(join(store.#partials, name), { force: true, recursive: true });
+      }
+      // Permission bits tell little (root, read-only mounts, quotas): writing does.
+      const probe = join(store.#partials, "probe");
+      close(await openAsync(probe, "wx"), () => {});
+      await rm(probe);
+    } catch (cause) {
+      throw storageFailure(`the cache directory ${root} cannot be written`, cause);
+    }
+    return store;
+  }
+
+  async open(digest: Digest): Promise<Follower | undefined> {
+    let fd: number;
+    try {
+      fd = await openAsync(this.#pathOf(digest), constants.O_RDONLY);
+    } catch (cause) {
+      if (errnoOf(cause) === "ENOENT") return undefined;
+      throw storageFailure("cannot open a stored blob", cause);
+    }
+    const file = new OpenFile(fd);
+    try {
+      const stats = await fstatAsync(fd);
+      if (!stats.isFile()) throw new Failure("storage", `${this.#pathOf(digest)} is not a file`);
+      return new StoredFollower(digest, stats.size, file);
+    } catch (cause) {
+      file.release();
+      throw storageFailure("cannot read a stored blob", cause);
+    }
+  }
+
+  async read(digest: Digest, limitBytes: number): Promise<Buffer | undefined> {
+    const reader = await this.open(digest);
+    if (reader === undefined) return undefined;
+    try {
+      if (reader.sizeBytes > limitBytes) throw new Failure("storage", `${digest} is larger than ${limitBytes} bytes`);
+      return await readAll(reader);
+    } finally {
+      reader.close();
+    }
+  }
+
+  async ingest(digest: Digest): Promise<Ingest> {
+    this.#serial += 1;
+    const partial = join(this.#partials, `${algorithmOf(digest)}-${hexOf(digest)}.${this.#serial}`);
+    const directory = this.#directoryOf(digest);
+    return await DiskIngest.open(digest, {
+      partial,
+      final: async () => {
+        await this.#make(directory);
+        return this.#pathOf(digest);
+      },
+      syncDirectory: () => syncDirectory(directory),
+    });
+  }
+
+  async remove(digest: Digest): Promise<void> {
+    try {
+      await rm(this.#pathOf(digest), { force: true });
+    } catch (cause) {
+      throw storageFailure("cannot remove a stored blob", cause);
+    }
+  }
+
+  async freeBytes(): Promise<number> {
+    try {
+      const { bavail, bsize } = await statfs(this.#blobs);
+      return bavail * bsize;
+    } catch (cause) {
+      throw storageFailure("cannot tell how much space is free", cause);
+    }
+  }
+
+  /** A new directory is a new name too: its parent is synced, once. */
+  async #make(directory: string): Promise<void> {
+    if (this.#madeDirectories.has(directory)) return;
+    const first = await mkdir(directory, { recursive: true });
+    if (first !== undefined) {
+      await syncDirectory(dirname(directory));
+      await syncDirectory(this.#blobs);
+    }
+    this.#madeDirectories.add(directory);
+  }
+
+  #directoryOf(digest: Digest): string {
+    return join(this.#blobs, algorithmOf(digest), hexOf(digest).slice(0, 2));
+  }
+
+  #pathOf(digest: Digest): string {
+    return join(this.#directoryOf(digest), hexOf(digest));
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const fd = await openAsync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await fsyncAsync(fd);
+  } finally {
+    close(fd, () => {});
+  }
+}
+
+async function readAll(reader: Follower): Promise<Buffer> {
+  const bytes = Buffer.allocUnsafe(reader.sizeBytes);
+  let at = 0;
+  while (at < bytes.length) {
+    const count = await new Promise<number>((resolve, reject) => {
+      readFd(reader.fd, bytes, at, bytes.length - at, at, (error, n) => (error === null ? resolve(n) : reject(error)));
+    });
+    if (count === 0) throw new Failure("storage", `${reader.digest} is shorter than it was when it was opened`);
+    at += count;
+  }
+  return bytes;
+}
