@@ -1,0 +1,138 @@
+/**
+ * The configuration: its keys, their defaults and one doc line each. Everything that is said about a key is said here;
+ * the loader, the flags, the environment names, `--help` and the example file are derived.
+ *
+ * `Config` is the resolved form: durations are milliseconds, sizes bytes (or a share), names lower case.
+ */
+import * as z from "zod";
+import { isFailure } from "../base/failure.ts";
+import {
+  choice,
+  directory,
+  duration,
+  keyDocs,
+  listen,
+  registryName,
+  section,
+  size,
+  sizeLimit,
+  unsupported,
+  yesNo,
+} from "./fields.ts";
+import { canonicalRegistryName, DOCKER_HUB, parseRegistryName } from "./registry-name.ts";
+import { ALWAYS, asRecord, type UpstreamConfig, upstream } from "./upstream-schema.ts";
+
+export type { Credential, SecretSource } from "./credential.ts";
+export type { ListenAddress, SizeLimit } from "./units.ts";
+export type { UpstreamConfig } from "./upstream-schema.ts";
+
+export const LOG_LEVELS = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+
+/** What is mirrored where the configuration names no upstream. */
+export const BUILT_IN_UPSTREAMS: readonly string[] = [
+  DOCKER_HUB,
+  "ghcr.io",
+  "quay.io",
+  "gcr.io",
+  "registry.k8s.io",
+  "mcr.microsoft.com",
+  "public.ecr.aws",
+];
+
+const upstreams = z
+  .record(z.string(), upstream, { error: "expected registry names, each with its settings below it" })
+  .superRefine((given, context) => {
+    const seen = new Map<string, string>();
+    for (const key of Object.keys(asRecord(given))) {
+      try {
+        const name = parseRegistryName(key);
+        const twin = seen.get(name);
+        if (twin !== undefined) {
+          context.addIssue({ code: "custom", path: [key], message: `names the same registry as "${twin}"` });
+        }
+        seen.set(name, key);
+      } catch (error) {
+        if (!isFailure(error)) throw error;
+        context.addIssue({ code: "custom", path: [key], message: error.message });
+      }
+    }
+  }, ALWAYS)
+  .superRefine(checkHosts, ALWAYS)
+  .transform(
+    (given): Readonly<Record<string, UpstreamConfig>> =>
+      Object.fromEntries(Object.entries(given).map(([key, value]) => [parseRegistryName(key), value])),
+  );
+
+export const schema = section("", {
+  listen: listen("Where the registry API listens: host:port, 0.0.0.0:5000, [::]:5000.", "127.0.0.1:5000"),
+  tls: unsupported("tls", "Certificate and key of the registry API; not supported by this version.", null),
+  admin: section("The second listener: metrics, health, administration; never the registry API.", {
+    listen: listen("Where the admin API listens: /metrics /healthz /readyz.", "127.0.0.1:5001"),
+  }),
+  cache: section("What is kept on disk.", {
+    dir: directory("Directory of the cache.", "./data"),
+    maxSize: sizeLimit('Upper limit of the cache: bytes, or a share of the file system such as "80%".', "50GiB"),
+    minFree: size("Never let the file system's free space fall below this.", "1GiB"),
+  }),
+  defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),
+  offline: yesNo("Never contact an upstream; serve what is stored.", false),
+  workers: unsupported("workers", "Processes that answer clients: auto or 1; this version has one.", "auto", 1),
+  drainTimeout: duration("How long running answers may take to finish after SIGTERM.", "30s"),
+  log: section("What is written to standard output.", {
+    level: choice("The least level that is written.", LOG_LEVELS, "info"),
+    format: choice("One JSON object per line, or lines for people.", ["json", "pretty"], "json"),
+  }),
+  upstreams: z
+    .preprocess((value) => value ?? {}, upstreams)
+    .prefault({})
+    .register(keyDocs, {
+      doc: "Registries to mirror, by their names in image references; none = the well-known public ones.",
+    }),
+}).superRefine((value, context) => {
+  const config = asRecord(value);
+  const admin = asRecord(config.admin);
+  const port = asRecord(config.listen).port;
+  if (port !== 0 && port !== undefined && isSameListen(config.listen, admin.listen)) {
+    const message = "must not be the address of the registry API (listen)";
+    context.addIssue({ code: "custom", path: ["admin", "listen"], message });
+  }
+  if (config.upstreams === undefined) return;
+  const named = Object.keys(asRecord(config.upstreams)).map(canonicalRegistryName);
+  const known = named.length > 0 ? named : BUILT_IN_UPSTREAMS;
+  if (typeof config.defaultUpstream === "string" && !known.includes(canonicalRegistryName(config.defaultUpstream))) {
+    const message = `"${config.defaultUpstream.slice(0, 255)}" is not among the upstreams (${known.slice(0, 10).join(", ")}); add it under upstreams, or name one of them`;
+    context.addIssue({ code: "custom", path: ["defaultUpstream"], message });
+  }
+}, ALWAYS);
+
+export type Config = z.output<typeof schema>;
+
+/** The upstreams to build, by name: those that are configured, or the well-known ones with all their defaults. */
+export function upstreamsOf(config: Config): ReadonlyMap<string, UpstreamConfig> {
+  const configured = Object.entries(config.upstreams);
+  if (configured.length > 0) return new Map(configured);
+  return new Map(BUILT_IN_UPSTREAMS.map((name) => [name, upstream.parse({})]));
+}
+
+/** One `Host` cannot select two upstreams. */
+function checkHosts(given: unknown, context: z.core.$RefinementCtx): void {
+  const owners = new Map<string, string>();
+  for (const [key, settings] of Object.entries(asRecord(given))) {
+    const hosts = asRecord(settings).hosts;
+    if (!Array.isArray(hosts)) continue;
+    for (const [at, host] of hosts.entries()) {
+      if (typeof host !== "string") continue;
+      const owner = owners.get(host.toLowerCase());
+      if (owner !== undefined) {
+        const message = owner === key ? "is listed twice" : `already selects the upstream "${owner}"`;
+        context.addIssue({ code: "custom", path: [key, "hosts", at], message });
+      }
+      owners.set(host.toLowerCase(), key);
+    }
+  }
+}
+
+function isSameListen(left: unknown, right: unknown): boolean {
+  const [one, other] = [asRecord(left), asRecord(right)];
+  return one.port === other.port && one.host === other.host;
+}
