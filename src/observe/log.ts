@@ -1,0 +1,140 @@
+/**
+ * The log: facts as lines on standard output.
+ *
+ * One line per answered request, and nothing is built for a line that its level keeps out. Writing never waits: lines
+ * are gathered and written in pieces of 4 KiB, at least every second and at exit. Free text passes `redact`; what has
+ * been parsed (repository, reference, method) does not.
+ */
+import { type DestinationStream, type Logger, pino } from "pino";
+import pretty from "pino-pretty";
+import type { Notices } from "../base/notices.ts";
+import type { AnsweredFact, MirrorNotices } from "../mirror/notices.ts";
+import { errorFields } from "./fault-fields.ts";
+import { redact } from "./redact.ts";
+
+export type Log = Logger;
+
+export interface LogSettings {
+  readonly level: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+  readonly format: "json" | "pretty";
+}
+
+const STDOUT = 1;
+const GATHER_BYTES = 4096;
+const FLUSH_EVERY_MS = 1000;
+const MAX_AGENTS = 500;
+
+/** Writes to standard output unless told otherwise. What is gathered is written at exit without anyone's doing. */
+export function createLog(settings: LogSettings, destination?: DestinationStream): Log {
+  const options = {
+    level: settings.level,
+    base: null,
+    timestamp: isoTime(),
+    // An error that is logged as it is gets the same care as those of facts.
+    serializers: { err: (value: unknown) => (value instanceof Error ? errorFields(value) : value) },
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  return pino(options, destination ?? openDestination(settings.format));
+}
+
+function openDestination(format: LogSettings["format"]): DestinationStream {
+  if (format === "pretty") {
+    return pretty({ destination: STDOUT, sync: true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l" });
+  }
+  return pino.destination({ fd: STDOUT, sync: false, minLength: GATHER_BYTES, periodicFlush: FLUSH_EVERY_MS });
+}
+
+/** @returns the function that ends the subscriptions. */
+export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () => void {
+  const agents = new RedactedAgents();
+  const ends = [
+    notices.on("answered", (fact) => {
+      const level = fact.status >= 500 && !fact.aborted ? "warn" : "info";
+      if (log.isLevelEnabled(level)) log[level](accessFields(fact, agents), "answered");
+    }),
+    notices.on("upstreamRequest", (fact) => {
+      if (!log.isLevelEnabled("debug")) return;
+      const { upstream, kind, method, status } = fact;
+      log.debug({ upstream, kind, method, status, durationMs: rounded(fact.durationMs) }, "upstream answered");
+    }),
+    notices.on("upstreamLimited", (fact) => log.warn(fact, "upstream limits us")),
+    notices.on("upstreamTrouble", ({ upstream, message }) => {
+      log.warn({ upstream, problem: redact(message) }, "upstream trouble");
+    }),
+    notices.on("fillStarted", (fact) => log.debug(fact, "fill started")),
+    notices.on("fillResumed", ({ upstream, digest, atByte, reason }) => {
+      log.info({ upstream, digest, atByte, reason: redact(reason) }, "fill resumed");
+    }),
+    notices.on("fillEnded", ({ upstream, digest, bytes, durationMs, failure }) => {
+      const fields = { upstream, digest, bytes, durationMs: rounded(durationMs) };
+      if (failure === undefined) log.debug(fields, "fill ended");
+      else log.warn({ ...fields, err: errorFields(failure) }, "fill failed");
+    }),
+    notices.on("digestMismatch", (fact) => log.error(fact, "upstream sent other bytes than the digest says")),
+    notices.on("staleServed", (fact) => log.debug(fact, "stale answer served")),
+    notices.on("storageTrouble", ({ message, cause }) => {
+      log.error({ problem: redact(message), err: errorFields(cause) }, "storage trouble");
+    }),
+    notices.on("backgroundFailed", ({ what, cause }) => {
+      log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
+    }),
+  ];
+  return () => {
+    for (const end of ends) end();
+  };
+}
+
+/** pino's time member in ISO 8601. Within one second only the milliseconds change, so only they are written anew. */
+function isoTime(): () => string {
+  let second = -1;
+  let prefix = "";
+  return () => {
+    const now = Date.now();
+    const current = Math.floor(now / 1000);
+    if (current !== second) {
+      second = current;
+      prefix = `,"time":"${new Date(current * 1000).toISOString().slice(0, -4)}`;
+    }
+    return `${prefix}${String(now - current * 1000).padStart(3, "0")}Z"`;
+  };
+}
+
+/** Runs once per request: one object literal and no expressions on validated fields. Undefined fields are not written. */
+function accessFields(fact: AnsweredFact, agents: RedactedAgents): object {
+  return {
+    method: fact.method,
+    upstream: fact.upstream,
+    kind: fact.kind,
+    repository: fact.repository,
+    reference: fact.reference,
+    status: fact.status,
+    bytes: fact.bytes,
+    firstByteMs: fact.firstByteMs === undefined ? undefined : rounded(fact.firstByteMs),
+    totalMs: rounded(fact.totalMs),
+    cache: fact.cache,
+    requestId: fact.requestId,
+    remoteAddress: fact.remoteAddress,
+    userAgent: fact.userAgent === undefined ? undefined : agents.find(fact.userAgent),
+    aborted: fact.aborted ? true : undefined,
+    err: fact.error === undefined ? undefined : errorFields(fact.error),
+  };
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}
+
+/** Clients are few and say the same each time: what was redacted once is remembered, for so many of them. */
+class RedactedAgents {
+  readonly #known = new Map<string, string>();
+
+  find(agent: string): string {
+    let redacted = this.#known.get(agent);
+    if (redacted === undefined) {
+      redacted = redact(agent);
+      if (this.#known.size >= MAX_AGENTS) this.#known.clear();
+      this.#known.set(agent, redacted);
+    }
+    return redacted;
+  }
+}

@@ -1,0 +1,119 @@
+/**
+ * The metrics: facts as Prometheus counters, gauges and histograms, in a registry of their own.
+ *
+ * Label values are bounded: upstreams come from the configuration, everything else from closed sets. What is a state
+ * (the cache's size) is asked for when somebody scrapes.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import type { Notices } from "../base/notices.ts";
+import type { MirrorNotices } from "../mirror/notices.ts";
+import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
+
+/** States that no fact tells. Called at every scrape; must not throw. */
+export interface MetricGauges {
+  cacheSizeBytes(): number;
+  cacheMaxBytes(): number;
+  cacheBlobs(): number;
+}
+
+export interface Metrics {
+  /** The exposition of all metrics, in `contentType`. */
+  text(): Promise<string>;
+  readonly contentType: string;
+  /** Ends the subscriptions. */
+  stop(): void;
+}
+
+export interface MetricsParts {
+  readonly notices: Notices<MirrorNotices>;
+  readonly gauges: MetricGauges;
+}
+
+/** Why a fill was resumed, as far as it can be told in one of few words: reasons are free text. */
+const RETRY_REASONS: readonly (readonly [label: string, words: RegExp])[] = [
+  ["timeout", /time(?:d )?.?out|too slow|idle|stall/i],
+  ["limited", /\b429\b|limit/i],
+  ["status", /status|\b5\d\d\b/i],
+  ["short", /short|early|truncat|premature|ended/i],
+  ["reset", /reset|closed|hang up|abort|EPIPE|socket|terminated/i],
+];
+
+export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
+  const register = new Registry();
+  const registers = [register];
+  collectDefaultMetrics({ register });
+
+  const counter = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Counter({ name: `wharfinger_${name}`, help, labelNames, registers });
+  const gauge = <Label extends string>(name: string, help: string, ...labelNames: Label[]) =>
+    new Gauge({ name: `wharfinger_${name}`, help, labelNames, registers });
+  const asked = (name: string, help: string, ask: () => number) =>
+    new Gauge({
+      name: `wharfinger_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(ask());
+      },
+    });
+
+  const answered = tallyRequests(register);
+  const requests = counter("upstream_requests_total", "Requests to upstreams", "upstream", "kind", "method", "status");
+  const bytes = counter("upstream_bytes_total", "Body bytes received from upstreams", "upstream");
+  const duration = new Histogram({
+    name: "wharfinger_upstream_duration_seconds",
+    help: "From a request to an upstream to its answer's headers",
+    labelNames: ["upstream", "kind"],
+    buckets: LATENCY_BUCKETS,
+    registers,
+  });
+  const retries = counter("upstream_retries_total", "Requests to upstreams made again", "upstream", "reason");
+  const limit = gauge("ratelimit_limit", "Pulls that the upstream allows", "upstream", "account");
+  const remaining = gauge("ratelimit_remaining", "Pulls that the upstream still allows", "upstream", "account");
+  const rejections = counter("ratelimit_rejections_total", "Answers 429 of upstreams", "upstream");
+  const fills = gauge("fills_active", "Blobs being fetched");
+  const followers = gauge("followers_active", "Clients reading blobs that are being fetched");
+  const resumes = counter("fill_resumes_total", "Fetches resumed after a break", "upstream");
+  const mismatches = counter("digest_mismatches_total", "Bodies whose bytes do not match their digest", "upstream");
+  const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
+  asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
+  asked("cache_max_bytes", "Upper limit of cache_size_bytes", () => gauges.cacheMaxBytes());
+  asked("cache_blobs", "Blobs that are stored, manifests included", () => gauges.cacheBlobs());
+
+  const ends = [
+    notices.on("answered", answered),
+    notices.on("upstreamRequest", ({ upstream, kind, method, status, durationMs }) => {
+      requests.inc({ upstream, kind, method: methodLabel(method), status: statusLabel(status) });
+      duration.observe({ upstream, kind }, durationMs / 1000);
+    }),
+    notices.on("upstreamBytes", (fact) => bytes.inc({ upstream: fact.upstream }, fact.bytes)),
+    notices.on("upstreamLimited", ({ upstream }) => rejections.inc({ upstream })),
+    notices.on("rateLimit", (fact) => {
+      const labels = { upstream: fact.upstream, account: fact.account };
+      if (fact.limit !== undefined) limit.set(labels, fact.limit);
+      if (fact.remaining !== undefined) remaining.set(labels, fact.remaining);
+    }),
+    notices.on("fillStarted", () => fills.inc()),
+    notices.on("fillEnded", () => fills.dec()),
+    notices.on("fillResumed", ({ upstream, reason }) => {
+      resumes.inc({ upstream });
+      retries.inc({ upstream, reason: retryReason(reason) });
+    }),
+    notices.on("followerOpened", () => followers.inc()),
+    notices.on("followerClosed", () => followers.dec()),
+    notices.on("digestMismatch", ({ upstream }) => mismatches.inc({ upstream })),
+    notices.on("staleServed", ({ upstream, reason }) => stale.inc({ upstream, reason })),
+  ];
+
+  return {
+    text: () => register.metrics(),
+    contentType: register.contentType,
+    stop() {
+      for (const end of ends) end();
+    },
+  };
+}
+
+function retryReason(reason: string): string {
+  return RETRY_REASONS.find(([, words]) => words.test(reason))?.[0] ?? "other";
+}

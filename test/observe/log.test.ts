@@ -1,0 +1,122 @@
+/** The log: one line per answer at the level it deserves, and no secrets in it. */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Failure } from "../../src/base/failure.ts";
+import { Notices } from "../../src/base/notices.ts";
+import type { AnsweredFact, MirrorNotices } from "../../src/mirror/notices.ts";
+import { createLog, type LogSettings, observeWithLog } from "../../src/observe/log.ts";
+import { answeredFact } from "./facts.ts";
+
+function observed(level: LogSettings["level"] = "info") {
+  const lines: Record<string, unknown>[] = [];
+  const log = createLog({ level, format: "json" }, { write: (line) => void lines.push(JSON.parse(line)) });
+  const notices = new Notices<MirrorNotices>();
+  const end = observeWithLog(log, notices);
+  return { lines, notices, end };
+}
+
+test("an answered request is one line with its fields", () => {
+  const { lines, notices } = observed();
+  notices.emit("answered", answeredFact());
+  const [{ time, ...line } = {}] = lines;
+  assert.match(String(time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.ok(Math.abs(Date.parse(String(time)) - Date.now()) < 60_000);
+  assert.deepEqual(line, {
+    level: "info",
+    method: "GET",
+    upstream: "docker.io",
+    kind: "manifest",
+    repository: "library/alpine",
+    reference: "latest",
+    status: 200,
+    bytes: 1234,
+    firstByteMs: 1.23,
+    totalMs: 2.35,
+    cache: "hit",
+    requestId: "r1",
+    remoteAddress: "127.0.0.1",
+    userAgent: "containerd/2.1.0",
+    msg: "answered",
+  });
+});
+
+test("a failure is told by kind and message, a bug with its stack, both without secrets", () => {
+  const { lines, notices } = observed();
+  const cause = new Error("at https://cdn.example/x?sig=hush");
+  notices.emit(
+    "answered",
+    answeredFact({ status: 502, error: new Failure("refused", "Bearer hushhush refused", { cause }) }),
+  );
+  notices.emit("answered", answeredFact({ status: 500, error: new TypeError("token=hush") }));
+  assert.deepEqual(lines[0]?.err, {
+    kind: "refused",
+    message: "Bearer [redacted] refused",
+    cause: "at https://cdn.example/x?sig=[redacted]",
+  });
+  assert.equal(lines[0]?.level, "warn");
+  assert.match(JSON.stringify(lines[1]?.err), /"type":"TypeError".*"stack":"TypeError: token=\[redacted\]/);
+  assert.doesNotMatch(JSON.stringify(lines), /hush/);
+});
+
+test("a client that leaves is no error, whatever the status was to be", () => {
+  const { lines, notices } = observed();
+  notices.emit("answered", answeredFact({ status: 503, aborted: true }));
+  assert.equal(lines[0]?.level, "info");
+  assert.equal(lines[0]?.aborted, true);
+});
+
+test("a secret in a user agent is not written", () => {
+  const { lines, notices } = observed();
+  for (let at = 0; at < 2; at++)
+    notices.emit("answered", answeredFact({ userAgent: "curl Authorization: Bearer hushhush" }));
+  assert.equal(lines.length, 2);
+  assert.doesNotMatch(JSON.stringify(lines), /hush/);
+});
+
+test("below its level nothing is written, nor even read from the fact", () => {
+  const { lines, notices } = observed("error");
+  const untouchable = new Proxy(answeredFact(), {
+    get(fact, key) {
+      assert.ok(key === "status" || key === "aborted", String(key));
+      return Reflect.get(fact, key);
+    },
+  }) satisfies AnsweredFact;
+  notices.emit("answered", untouchable);
+  notices.emit("staleServed", { upstream: "docker.io", reason: "limited" });
+  assert.deepEqual(lines, []);
+});
+
+test("other facts are written at fitting levels", () => {
+  const { lines, notices, end } = observed("debug");
+  const digest = `sha256:${"a".repeat(64)}`;
+  const fill = { upstream: "docker.io", digest, bytes: 5, durationMs: 1 };
+  notices.emit("fillEnded", { ...fill, failure: undefined });
+  notices.emit("fillEnded", { ...fill, failure: new Failure("unreachable", "gone") });
+  notices.emit("digestMismatch", { upstream: "docker.io", expected: digest, found: digest });
+  notices.emit("staleServed", { upstream: "docker.io", reason: "limited" });
+  notices.emit("upstreamTrouble", { upstream: "docker.io", message: "odd realm" });
+  notices.emit("storageTrouble", { message: "disk full", cause: new Error("ENOSPC") });
+  notices.emit("backgroundFailed", { what: "refresh", cause: new Error("x") });
+  notices.emit("upstreamRequest", { upstream: "docker.io", kind: "blob", method: "GET", status: 200, durationMs: 1 });
+  const levels = ["debug", "warn", "error", "debug", "warn", "error", "warn", "debug"];
+  assert.deepEqual(
+    lines.map(({ level }) => level),
+    levels,
+  );
+  end();
+  notices.emit("staleServed", { upstream: "docker.io", reason: "limited" });
+  assert.equal(lines.length, levels.length);
+});
+
+for (const format of ["json", "pretty"]) {
+  test(`what is gathered for standard output is written when the process exits (${format})`, () => {
+    const log = JSON.stringify(fileURLToPath(new URL("../../src/observe/log.ts", import.meta.url)));
+    const script = `import { createLog } from ${log};
+      createLog({ level: "info", format: "${format}" }).info("last words");
+      process.exit(0);`;
+    const output = execFileSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    assert.match(output, /last words/);
+  });
+}
