@@ -1,0 +1,111 @@
+/**
+ * The command line: what can be said, in words and flags, and which command it leads to.
+ *
+ * The flags of settings are made from the configuration's schema. Their values are checked by the loader, together with
+ * the file and the environment, so that one run names every fault.
+ */
+import { readFileSync } from "node:fs";
+import yargs from "yargs";
+import { messageOf } from "../base/failure.ts";
+import { listLeaves } from "../config/leaves.ts";
+import { EXIT } from "./exit.ts";
+import { type ServeRequest, serve } from "./serve.ts";
+import { processWorld, type World } from "./world.ts";
+
+/** @returns the exit code */
+export async function run(args: readonly string[], world: World = processWorld(packageVersion())): Promise<number> {
+  let command: (() => Promise<number>) | undefined;
+  const parser = commandLine(world, (chosen) => {
+    command = chosen;
+  });
+  const said = await parse(parser, args);
+  if (said.fault !== undefined) {
+    world.stderr.write(`wharfinger: ${said.fault}\nwharfinger --help says what can be given\n`);
+    return EXIT.badUsage;
+  }
+  if (said.output !== "") {
+    world.stdout.write(`${said.output}\n`);
+    return EXIT.done;
+  }
+  return command === undefined ? EXIT.done : command();
+}
+
+/** What yargs found wrong, or has to say itself (`--help`, `--version`); it never prints or ends the process. */
+function parse(
+  parser: ReturnType<typeof commandLine>,
+  args: readonly string[],
+): Promise<{ readonly fault: string | undefined; readonly output: string }> {
+  return new Promise((resolve) => {
+    const refuse = (error: unknown) => resolve({ fault: messageOf(error), output: "" });
+    try {
+      // Some faults come by callback and some are thrown.
+      const parsed: unknown = parser.parse(
+        [...args],
+        {},
+        (error: Error | null | undefined, _: unknown, output: string) => {
+          resolve({ fault: error?.message, output });
+        },
+      );
+      Promise.resolve(parsed).catch(refuse);
+    } catch (error) {
+      refuse(error);
+    }
+  });
+}
+
+function commandLine(world: World, choose: (command: () => Promise<number>) => void) {
+  const leaves = listLeaves();
+  return yargs()
+    .scriptName("wharfinger")
+    .usage("$0 [serve] [--config FILE]\n\nA caching pull-through mirror for container registries.")
+    .parserConfiguration({
+      "camel-case-expansion": false,
+      "dot-notation": false,
+      "parse-numbers": false,
+      "parse-positional-numbers": false,
+    })
+    .command(
+      ["serve", "$0"],
+      "Serve the mirror; the default command",
+      (command) => {
+        command.option("config", { type: "string", requiresArg: true, describe: "Configuration file (YAML)" });
+        for (const leaf of leaves) {
+          const choices = leaf.choices === undefined ? "" : ` (${leaf.choices.join(", ")})`;
+          command.option(leaf.flag, {
+            // A string stays what was typed: the loader reads it as it reads the environment.
+            ...(leaf.boolean ? {} : { type: "string", requiresArg: true }),
+            describe: `${leaf.doc}${choices}`,
+            defaultDescription: String(leaf.default),
+            group: "Settings, before environment and file:",
+          });
+        }
+        return command;
+      },
+      (given: Readonly<Record<string, unknown>>) => {
+        const flags = Object.fromEntries(leaves.map(({ flag }) => [flag, given[flag]]));
+        const request: ServeRequest = { file: lastText(given.config), flags };
+        choose(() => serve(request, world));
+      },
+    )
+    .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
+    .example("$0 --config wharfinger.yaml", "What the file says; see config.example.yaml")
+    .example("$0 --listen 0.0.0.0:5000 --cache-max-size 80%", "Settings without a file")
+    .example("WHARFINGER_LOG_FORMAT=pretty $0", "Every flag has an environment variable")
+    .epilogue("Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration.")
+    .strict()
+    .version(world.version)
+    .help()
+    .wrap(110)
+    .exitProcess(false);
+}
+
+function lastText(value: unknown): string | undefined {
+  const last: unknown = Array.isArray(value) ? value.at(-1) : value;
+  return typeof last === "string" ? last : undefined;
+}
+
+function packageVersion(): string {
+  const described: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const hasVersion = typeof described === "object" && described !== null && "version" in described;
+  return hasVersion ? String(described.version) : "unknown";
+}

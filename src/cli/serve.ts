@@ -1,0 +1,102 @@
+/**
+ * `wharfinger serve`: loads the configuration, starts the mirror, and stops it when it is told to.
+ *
+ * The first SIGTERM or SIGINT lets running answers finish; the second ends the process at once. Whatever goes wrong is
+ * one clear text on standard error and an exit code.
+ */
+import { isFailure } from "../base/failure.ts";
+import { ConfigFaults, faultText } from "../config/faults.ts";
+import { loadConfig } from "../config/load.ts";
+import { type Config, upstreamsOf } from "../config/schema.ts";
+import { EXIT, errorText, exitCodeOf } from "./exit.ts";
+import { type SummaryFacts, type SummaryUpstream, summaryText } from "./summary.ts";
+import type { RunningMirror, StopSignal, World } from "./world.ts";
+
+export interface ServeRequest {
+  readonly file: string | undefined;
+  /** By kebab-case name; undefined = not given. */
+  readonly flags: Readonly<Record<string, unknown>>;
+}
+
+/** As shells count: 128 and the signal's number. */
+const SIGNAL_EXIT: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+
+/** @returns the exit code, when the mirror has stopped */
+export async function serve(request: ServeRequest, world: World): Promise<number> {
+  let config: Config;
+  try {
+    config = loadConfig({ file: request.file, env: world.env, flags: request.flags });
+  } catch (error) {
+    if (!(error instanceof ConfigFaults)) throw error;
+    for (const fault of error.faults) world.stderr.write(`${faultText(fault)}\n`);
+    return EXIT.badUsage;
+  }
+  const signals = watchSignals(world);
+  try {
+    return await runMirror(config, world, signals.first);
+  } finally {
+    signals.end();
+  }
+}
+
+async function runMirror(config: Config, world: World, signalled: Promise<void>): Promise<number> {
+  let mirror: RunningMirror | undefined;
+  try {
+    const createMirror = await world.loadMirror();
+    mirror = await createMirror(config, { version: world.version });
+    const listening = await mirror.start();
+    world.stderr.write(summaryText(summaryFacts(config, world, listening)));
+  } catch (error) {
+    await mirror?.stop({ graceMs: 0 }).catch(() => {});
+    return failed("cannot start", error, world);
+  }
+  await signalled;
+  try {
+    await mirror.stop({ graceMs: config.drainTimeout });
+    return EXIT.done;
+  } catch (error) {
+    return failed("did not stop cleanly", error, world);
+  }
+}
+
+function failed(what: string, error: unknown, world: World): number {
+  world.stderr.write(`wharfinger: ${what}: ${errorText(error)}\n`);
+  return isFailure(error) ? exitCodeOf(error) : EXIT.failed;
+}
+
+function watchSignals(world: World): { readonly first: Promise<void>; end(): void } {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let seen = 0;
+  const end = world.onSignal((signal) => {
+    seen += 1;
+    if (seen > 1) {
+      world.exit(SIGNAL_EXIT[signal]);
+      return;
+    }
+    world.stderr.write(`wharfinger: ${signal}: finishing running answers; once more to stop at once\n`);
+    resolve();
+  });
+  return { first: promise, end };
+}
+
+function summaryFacts(
+  config: Config,
+  world: World,
+  listening: Awaited<ReturnType<RunningMirror["start"]>>,
+): SummaryFacts {
+  return {
+    version: world.version,
+    registry: listening.registry,
+    admin: listening.admin,
+    hostName: world.hostName,
+    upstreams: [...upstreamsOf(config)].map(([name, { credentials }]): SummaryUpstream => {
+      const [credential] = credentials;
+      if (credential === undefined) return { name, account: undefined };
+      return { name, account: credential.type === "basic" ? credential.username : "bearer of a token" };
+    }),
+    defaultUpstream: config.defaultUpstream,
+    offline: config.offline,
+    cacheDir: config.cache.dir,
+    maxSize: config.cache.maxSize,
+  };
+}

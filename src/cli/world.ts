@@ -1,0 +1,59 @@
+/**
+ * What a command touches outside itself, so that tests own it: streams, environment, signals, the mirror.
+ */
+import { hostname } from "node:os";
+import type { Config } from "../config/schema.ts";
+import type { ListenAddress } from "../config/units.ts";
+
+/** A mirror as the command line sees it. */
+export interface RunningMirror {
+  /** Resolves when both listeners are bound. */
+  start(): Promise<{ readonly registry: ListenAddress; readonly admin: ListenAddress }>;
+  /** Lets running answers finish, for `graceMs` at most, then ends them. */
+  stop(options?: { readonly graceMs?: number }): Promise<void>;
+}
+
+export type CreateMirror = (config: Config, options: { readonly version: string }) => Promise<RunningMirror>;
+
+export interface Output {
+  write(text: string): unknown;
+}
+
+export type StopSignal = "SIGTERM" | "SIGINT";
+
+export interface World {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly version: string;
+  readonly hostName: string;
+  /** Loaded when it is needed: `--help` and a faulty configuration need no mirror. */
+  loadMirror(): Promise<CreateMirror>;
+  /** Calls back at every such signal until the returned function is called. */
+  onSignal(listener: (signal: StopSignal) => void): () => void;
+  /** Ends the process at once. */
+  exit(code: number): void;
+}
+
+export function processWorld(version: string): World {
+  return {
+    env: process.env,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    version,
+    hostName: hostname(),
+    async loadMirror() {
+      const { createMirror } = await import("../app.ts");
+      return createMirror;
+    },
+    onSignal(listener) {
+      process.on("SIGTERM", listener);
+      process.on("SIGINT", listener);
+      return () => {
+        process.off("SIGTERM", listener);
+        process.off("SIGINT", listener);
+      };
+    },
+    exit: (code) => process.exit(code),
+  };
+}
