@@ -25,7 +25,7 @@ export type FailureKind =
   | "corrupt"
   /** An upstream did not answer, or not in time. */
   | "unreachable"
-  /** We have too much to do. */
+  /** We have too much to do, or this machine does not give us what we need (a port). */
   | "overloaded"
   /** Our disk or database failed. */
   | "storage";

@@ -1,0 +1,51 @@
+/**
+ * The second listener: metrics and health, never the registry API.
+ */
+import type { RequestListener, ServerResponse } from "node:http";
+
+export interface AdminParts {
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+  readiness(): { readonly ready: boolean; readonly reason: string };
+}
+
+export function createAdminApi(parts: AdminParts): RequestListener {
+  return (request, response) => {
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      reply(response, 405, { error: "GET and HEAD only" }, { Allow: "GET, HEAD" });
+      return;
+    }
+    switch (request.url?.split("?", 1)[0]) {
+      case "/healthz":
+        reply(response, 200, { status: "alive" });
+        return;
+      case "/readyz": {
+        const { ready, reason } = parts.readiness();
+        reply(response, ready ? 200 : 503, { status: ready ? "ready" : "unready", reason });
+        return;
+      }
+      case "/metrics":
+        parts.metrics().then(
+          ({ contentType, text }) => {
+            response.writeHead(200, { "Content-Type": contentType, "Content-Length": Buffer.byteLength(text) });
+            response.end(text);
+          },
+          () => reply(response, 500, { error: "the metrics could not be collected" }),
+        );
+        return;
+      default:
+        reply(response, 404, { error: "no such page", pages: ["/metrics", "/healthz", "/readyz"] });
+    }
+  };
+}
+
+function reply(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {
+  const text = `${JSON.stringify(body)}\n`;
+  response.writeHead(status, {
+    "Content-Type": "application/json",
+    "Content-Length": Buffer.byteLength(text),
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    ...headers,
+  });
+  response.end(text);
+}

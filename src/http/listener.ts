@@ -1,0 +1,121 @@
+/**
+ * A listening HTTP/1.1 server whose every wait is bounded, and its end: drained first, broken off after the grace period.
+ */
+import { createServer, type RequestListener, type Server, STATUS_CODES } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { errnoOf, Failure, messageOf } from "../base/failure.ts";
+import { errorEnvelope } from "../oci/codes.ts";
+
+export interface ListenerLimits {
+  /** More connections than this are closed as they come. */
+  readonly maxConnections: number;
+  /** Until a request's headers are complete. */
+  readonly headersTimeoutMs: number;
+  /** Clients keep idle connections for 30 to 120 s; ours must outlive theirs. */
+  readonly keepAliveMs: number;
+  /** A connection on which nothing moves for so long, in either direction, is closed. */
+  readonly stallMs: number;
+  readonly maxHeaderBytes: number;
+}
+
+export const DEFAULT_LIMITS: ListenerLimits = {
+  maxConnections: 16_384,
+  headersTimeoutMs: 20_000,
+  keepAliveMs: 130_000,
+  stallMs: 300_000,
+  maxHeaderBytes: 16 * 1024,
+};
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export class Listener {
+  readonly #server: Server;
+  #draining = false;
+
+  constructor(handle: RequestListener, limits: ListenerLimits = DEFAULT_LIMITS) {
+    this.#server = createServer(
+      {
+        keepAliveTimeout: limits.keepAliveMs,
+        headersTimeout: limits.headersTimeoutMs,
+        requestTimeout: limits.headersTimeoutMs + 10_000,
+        connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
+        maxHeaderSize: limits.maxHeaderBytes,
+        noDelay: true,
+        highWaterMark: 256 * 1024,
+      },
+      (request, response) => {
+        if (this.#draining) response.setHeader("Connection", "close");
+        handle(request, response);
+      },
+    );
+    this.#server.maxConnections = limits.maxConnections;
+    this.#server.timeout = limits.stallMs;
+    this.#server.on("clientError", answerBroken);
+    // `Expect` is for bodies, and nothing here takes one: the handler answers as it would without.
+    this.#server.on("checkExpectation", (request, response) => this.#server.emit("request", request, response));
+  }
+
+  /** @throws Failure `overloaded`: the address cannot be had from this machine; the message says why. */
+  async start(address: Address): Promise<Address> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", (cause) => reject(listenFailure(address, cause)));
+      this.#server.listen({ host: address.host, port: address.port, backlog: 4096 }, resolve);
+    });
+    const bound = this.#server.address() as AddressInfo;
+    return { host: bound.address, port: bound.port };
+  }
+
+  /** Takes no new connections; running answers may end within the grace period, and are broken off after it. */
+  async stop(graceMs: number): Promise<void> {
+    this.#draining = true;
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    // An answer that began before the drain leaves its connection idle when it ends, not closed.
+    const sweep = setInterval(() => this.#server.closeIdleConnections(), 100);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs);
+    await closed;
+    clearInterval(sweep);
+    clearTimeout(timer);
+  }
+}
+
+/** Answers what is no HTTP, or too much of it, with the OCI envelope; the connection ends. */
+function answerBroken(error: Error, socket: Duplex): void {
+  const written = (socket as Socket).bytesWritten;
+  if (!socket.writable || errnoOf(error) === "ECONNRESET" || written > 0) {
+    socket.destroy();
+    return;
+  }
+  const status = BROKEN.get(errnoOf(error) ?? "") ?? 400;
+  const reason = STATUS_CODES[status] ?? "";
+  const body = errorEnvelope("UNSUPPORTED", `the request could not be read: ${reason.toLowerCase()}`);
+  socket.end(
+    `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nVia: 1.1 wharfinger\r\n\r\n${body}`,
+  );
+}
+
+const BROKEN: ReadonlyMap<string, number> = new Map([
+  ["HPE_HEADER_OVERFLOW", 431],
+  ["ERR_HTTP_REQUEST_TIMEOUT", 408],
+]);
+
+function listenFailure(address: Address, cause: Error): Failure {
+  const where = `${address.host.includes(":") ? `[${address.host}]` : address.host}:${address.port}`;
+  switch (errnoOf(cause)) {
+    case "EADDRINUSE":
+      return new Failure("overloaded", `cannot listen on ${where}: the port is in use by another process`, { cause });
+    case "EACCES":
+      return new Failure("overloaded", `cannot listen on ${where}: not permitted (ports below 1024 need a privilege)`, {
+        cause,
+      });
+    case "EADDRNOTAVAIL":
+      return new Failure("overloaded", `cannot listen on ${where}: this machine has no such address`, { cause });
+    default:
+      return new Failure("overloaded", `cannot listen on ${where}: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,38 @@
+/**
+ * GET and HEAD of a manifest: stored bytes and media type, whatever the client accepts.
+ */
+import type { Manifests } from "../mirror/manifests.ts";
+import type { Route } from "../mirror/route.ts";
+import { type Reference, referenceText } from "../oci/reference.ts";
+import { absentError } from "./absent.ts";
+import { IMMUTABLE } from "./blobs.ts";
+import { judgeConditions } from "./conditional.ts";
+import type { Exchange } from "./exchange.ts";
+import { agingHeaders, commonHeaders, contentHeaders, replyError } from "./reply.ts";
+
+export async function serveManifest(
+  exchange: Exchange,
+  manifests: Manifests,
+  route: Route,
+  reference: Reference,
+): Promise<void> {
+  const wantsBody = exchange.wantsBody;
+  const answer = await manifests.answer(route, reference, wantsBody, exchange);
+  if ("absence" in answer) {
+    replyError(exchange, 404, absentError("manifest", referenceText(reference), answer.absence), answer.verdict);
+    return;
+  }
+  const headers = contentHeaders(commonHeaders(exchange, answer.verdict), answer.digest);
+  if (reference.type === "digest") headers["Cache-Control"] = IMMUTABLE;
+  else agingHeaders(headers, answer);
+  const judged = judgeConditions(exchange.request.headers, answer.digest);
+  if (judged !== undefined) {
+    exchange.head(judged, judged === 304 ? headers : { ...headers, "Content-Length": 0 });
+    exchange.end();
+    return;
+  }
+  headers["Content-Type"] = answer.mediaType;
+  headers["Content-Length"] = answer.sizeBytes;
+  exchange.head(200, headers);
+  exchange.end(answer.bytes);
+}

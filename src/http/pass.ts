@@ -1,0 +1,48 @@
+/**
+ * Hands an upstream's body on without storing it: exactly the announced number of bytes, or a broken connection.
+ */
+import type { Readable } from "node:stream";
+import { Failure } from "../base/failure.ts";
+import type { Exchange } from "./exchange.ts";
+
+/**
+ * Takes over the body and ends the answer, whose headers have been set.
+ * @param onFailure called with what kept the body from its end; the answer may not have begun then.
+ */
+export function passOn(
+  exchange: Exchange,
+  body: Readable,
+  lengthBytes: number,
+  onFailure: (error: Error) => void,
+): void {
+  const { response } = exchange;
+  let sent = 0;
+  const fail = (error: Error) => {
+    body.destroy();
+    onFailure(error);
+  };
+  response.once("close", () => body.destroy());
+  if (exchange.gone) {
+    body.destroy();
+    return;
+  }
+  exchange.headSoon();
+  body.on("data", (chunk: Buffer) => {
+    sent += chunk.length;
+    if (sent > lengthBytes) {
+      fail(new Failure("corrupt", "the upstream sent more than it announced"));
+      return;
+    }
+    if (!exchange.write(chunk)) {
+      body.pause();
+      response.once("drain", () => body.resume());
+    }
+  });
+  body.once("end", () => {
+    if (sent === lengthBytes) exchange.end();
+    else fail(new Failure("unreachable", `the upstream ended after ${sent} of ${lengthBytes} bytes`));
+  });
+  body.on("error", (error) => {
+    if (!response.destroyed) fail(error);
+  });
+}

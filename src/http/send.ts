@@ -1,0 +1,151 @@
+/**
+ * Writes pieces of a stored or growing blob to a response: big positional reads, one read ahead of the write that is
+ * under way, no promise and no stream per chunk.
+ *
+ * A buffer is written to again only after the socket has let go of it. The body ends exactly at its announced length, or
+ * the connection is broken off.
+ */
+import { read } from "node:fs";
+import { Failure } from "../base/failure.ts";
+import type { Follower } from "../store/follower.ts";
+import type { Exchange } from "./exchange.ts";
+import type { ByteRange } from "./range.ts";
+
+/** Text between the parts of a multipart body, or bytes of the blob. */
+export type Piece = Buffer | ByteRange;
+
+const CHUNK_BYTES = 1024 * 1024;
+const MAX_BUFFERS = 2;
+
+/**
+ * Takes over the follower and ends the answer, whose headers have been set.
+ * @param fail called with what kept the body from its end; the answer may not have begun then.
+ */
+export function sendPieces(
+  exchange: Exchange,
+  follower: Follower,
+  pieces: readonly Piece[],
+  fail: (error: Error) => void,
+): void {
+  new Sender(exchange, follower, pieces, fail).start();
+}
+
+class Sender {
+  readonly #exchange: Exchange;
+  readonly #onFailure: (error: Error) => void;
+  readonly #follower: Follower;
+  readonly #pieces: readonly Piece[];
+  readonly #free: Buffer[] = [];
+  #made = 0;
+  #piece = 0;
+  #position = 0;
+  #reading = false;
+  #waiting = false;
+  #over = false;
+
+  constructor(exchange: Exchange, follower: Follower, pieces: readonly Piece[], onFailure: (error: Error) => void) {
+    this.#exchange = exchange;
+    this.#onFailure = onFailure;
+    this.#follower = follower;
+    this.#pieces = pieces;
+  }
+
+  start(): void {
+    this.#exchange.response.once("close", () => this.#end());
+    if (this.#exchange.gone) {
+      this.#end();
+      return;
+    }
+    this.#exchange.headSoon();
+    this.#enter();
+    this.#pump();
+  }
+
+  /** Steps over to the next piece of the blob, writing the text before it. */
+  #enter(): void {
+    for (;;) {
+      const piece = this.#pieces[this.#piece];
+      if (piece === undefined) return;
+      if (!Buffer.isBuffer(piece)) {
+        this.#position = piece.start;
+        return;
+      }
+      this.#exchange.write(piece);
+      this.#piece += 1;
+    }
+  }
+
+  #pump(): void {
+    if (this.#over || this.#reading || this.#waiting) return;
+    const piece = this.#pieces[this.#piece];
+    if (piece === undefined) {
+      this.#end();
+      this.#exchange.end();
+      return;
+    }
+    if (Buffer.isBuffer(piece)) throw new Error("a text piece was not stepped over");
+    const buffer = this.#free.pop() ?? this.#make(piece.end - this.#position + 1);
+    if (buffer === undefined) return;
+    const failure = this.#follower.failure();
+    if (failure !== undefined) {
+      this.#fail(failure);
+      return;
+    }
+    const available = Math.min(this.#follower.visible(), piece.end + 1) - this.#position;
+    if (available <= 0) {
+      this.#free.push(buffer);
+      this.#waiting = true;
+      this.#follower.wait(this.#position, () => {
+        this.#waiting = false;
+        this.#pump();
+      });
+      return;
+    }
+    this.#reading = true;
+    const length = Math.min(available, buffer.length);
+    read(this.#follower.fd, buffer, 0, length, this.#position, (error, count) => this.#onRead(error, count, buffer));
+  }
+
+  #onRead(error: Error | null, count: number, buffer: Buffer): void {
+    this.#reading = false;
+    if (this.#over) {
+      this.#follower.close();
+      return;
+    }
+    if (error !== null || count === 0) {
+      const what = error === null ? "is shorter than it was" : `cannot be read: ${error.message}`;
+      this.#fail(new Failure("storage", `the stored blob ${what}`, { cause: error }));
+      return;
+    }
+    this.#position += count;
+    this.#exchange.write(count === buffer.length ? buffer : buffer.subarray(0, count), (failed) => {
+      if (failed !== undefined && failed !== null) return;
+      this.#free.push(buffer);
+      this.#pump();
+    });
+    const piece = this.#pieces[this.#piece];
+    if (piece !== undefined && !Buffer.isBuffer(piece) && this.#position > piece.end) {
+      this.#piece += 1;
+      this.#enter();
+    }
+    this.#pump();
+  }
+
+  #make(remaining: number): Buffer | undefined {
+    if (this.#made === MAX_BUFFERS) return undefined;
+    this.#made += 1;
+    return Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, remaining));
+  }
+
+  #fail(error: Error): void {
+    this.#end();
+    this.#onFailure(error);
+  }
+
+  /** The descriptor stays open while a read of ours runs: `#onRead` closes it then. */
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (!this.#reading) this.#follower.close();
+  }
+}
