@@ -19,6 +19,10 @@ export interface Absence {
 export interface ManifestHead {
   /** From `Docker-Content-Digest`; undefined where the registry does not send one. */
   readonly digest: Digest | undefined;
+  /** The `Content-Type` without parameters, lower case; undefined where absent or malformed. */
+  readonly mediaType: string | undefined;
+  /** From `Content-Length`. */
+  readonly sizeBytes: number | undefined;
 }
 
 export interface ManifestBody {

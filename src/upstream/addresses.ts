@@ -1,0 +1,92 @@
+/**
+ * Where a connection may go: every address is judged after it is resolved and before it is connected to, and the
+ * judged address is the one connected to, so that a name cannot answer differently the second time (DNS rebinding).
+ *
+ * Private networks are opened per upstream by `allowPrivate`. What no registry ever lives on — cloud metadata,
+ * multicast, the unspecified address — stays closed even then.
+ */
+import { type LookupAddress, type LookupOptions, lookup as systemLookup } from "node:dns";
+import { isIP, type LookupFunction } from "node:net";
+import ipaddr from "ipaddr.js";
+
+export type AddressVerdict = "public" | "private" | "forbidden";
+
+/** Metadata services of the large clouds, which hand credentials to whoever asks. */
+const METADATA = new Set([
+  "169.254.169.254",
+  "169.254.170.2",
+  "169.254.170.23",
+  "fd00:ec2::254",
+  "fd00:ec2::23",
+  "100.100.100.200",
+  "fd20:ce::254",
+]);
+const NEVER = new Set(["unspecified", "broadcast", "multicast"]);
+
+/** Judges an IP address in text form; what is none is forbidden. */
+export function judgeAddress(text: string): AddressVerdict {
+  if (!ipaddr.isValid(text)) return "forbidden";
+  const address = ipaddr.parse(text);
+  const range: string = address.range();
+  if (address instanceof ipaddr.IPv6) {
+    const embedded = embeddedIPv4(address, range);
+    if (embedded !== undefined) return embedded;
+  }
+  if (METADATA.has(address.toString().replace(/%.*$/, "")) || NEVER.has(range)) return "forbidden";
+  return range === "unicast" ? "public" : "private";
+}
+
+/**
+ * NAT64 (RFC 6052) is how a network without IPv4 reaches it, so `64:ff9b::/96` counts as the address behind it. No name
+ * resolves to a mapped address honestly: those are never public, and forbidden where the address behind is.
+ */
+function embeddedIPv4(address: ipaddr.IPv6, range: string): AddressVerdict | undefined {
+  const mapped = range === "ipv4Mapped";
+  if (!mapped && !address.match(ipaddr.IPv6.parseCIDR("64:ff9b::/96"))) return undefined;
+  const verdict = judgeAddress(address.toByteArray().slice(12).join("."));
+  return mapped && verdict === "public" ? "private" : verdict;
+}
+
+export type Resolve = (
+  hostname: string,
+  options: LookupOptions & { all: true },
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
+) => void;
+
+/** A `lookup` for sockets that fails where any address of the name is not allowed. */
+export function checkedLookup(allowPrivate: boolean, resolve: Resolve = systemLookup): LookupFunction {
+  return (hostname, options, callback) => {
+    resolve(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error !== null) return callback(error, "");
+      for (const { address } of addresses) {
+        const refusal = refusalOf(hostname, address, allowPrivate);
+        if (refusal !== undefined) return callback(refusal, "");
+      }
+      const first = addresses[0];
+      if (first === undefined) return callback(new AddressRefused(`${hostname} resolves to no address`), "");
+      if (options.all === true) callback(null, addresses);
+      else callback(null, first.address, first.family);
+    });
+  };
+}
+
+/** The same for a host that is an address itself, for which sockets ask no `lookup`; undefined where it may be. */
+export function refusalOfLiteral(hostname: string, allowPrivate: boolean): AddressRefused | undefined {
+  const bare = hostname.replace(/^\[|\]$/g, "");
+  return isIP(bare) === 0 ? undefined : refusalOf(bare, bare, allowPrivate);
+}
+
+/** Fails a connection before it is made; its message says why and what to do. */
+export class AddressRefused extends Error {
+  override readonly name = "AddressRefused";
+}
+
+function refusalOf(hostname: string, address: string, allowPrivate: boolean): AddressRefused | undefined {
+  const verdict = judgeAddress(address);
+  if (verdict === "public" || (verdict === "private" && allowPrivate)) return undefined;
+  const message =
+    verdict === "private"
+      ? `${hostname} is on a loopback, private or otherwise not public address; set allowPrivate: true for this upstream if it belongs there`
+      : `${hostname} is on an address where no registry is ever asked`;
+  return new AddressRefused(message);
+}

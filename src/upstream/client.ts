@@ -1,0 +1,176 @@
+/**
+ * The `Upstream` port over HTTP: one method per question, each a URL, an `Accept`, a limit, and what is taken from the
+ * answer.
+ *
+ * Bodies leave unverified, bounded where they are held in memory, and never shorter than announced without an error.
+ */
+import { Failure } from "../base/failure.ts";
+import { type Digest, isDigest } from "../oci/digest.ts";
+import { ACCEPT_MANIFESTS, OCI_INDEX } from "../oci/mediatypes.ts";
+import { type Reference, type Repository, referenceText } from "../oci/reference.ts";
+import { type Call, Conversation, codingOfAnswer, type UpstreamSurroundings } from "./conversation.ts";
+import { parseEndpoint, urlBelow } from "./endpoint.ts";
+import { findKnownAt } from "./known.ts";
+import { findNextQuery } from "./link.ts";
+import { createOfflineUpstream } from "./offline.ts";
+import type { UpstreamOptions } from "./options.ts";
+import { contentLengthOf, extentOf, mediaTypeOf } from "./outcome.ts";
+import { Slots } from "./slots.ts";
+import { type Answer, headerOf } from "./transport.ts";
+import {
+  type Absence,
+  type BlobBody,
+  type BlobHead,
+  isAbsence,
+  type ListPage,
+  MAX_MANIFEST_BYTES,
+  type ManifestBody,
+  type ManifestHead,
+  type Upstream,
+} from "./upstream.ts";
+
+export type { UpstreamSurroundings } from "./conversation.ts";
+
+export const MAX_LIST_BYTES = 4 * 1024 * 1024;
+
+/** Opens no connection yet. @throws Failure `invalid` for a bad `url` or an unreadable TLS file. */
+export function createUpstream(name: string, options: UpstreamOptions, surroundings: UpstreamSurroundings): Upstream {
+  return options.offline ? createOfflineUpstream(name) : new HttpUpstream(name, options, surroundings);
+}
+
+class HttpUpstream implements Upstream {
+  readonly name: string;
+  readonly #endpoint: URL;
+  readonly #conversation: Conversation;
+  readonly #blobSlots: Slots;
+  readonly #hasReferrers: boolean;
+
+  constructor(name: string, options: UpstreamOptions, surroundings: UpstreamSurroundings) {
+    this.name = name;
+    this.#endpoint = parseEndpoint(name, options.url);
+    this.#conversation = new Conversation(name, this.#endpoint, options, surroundings);
+    this.#blobSlots = new Slots(options.limits.connections);
+    this.#hasReferrers = findKnownAt(this.#endpoint)?.referrers !== false;
+  }
+
+  async headManifest(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+  ): Promise<ManifestHead | Absence> {
+    const call = this.#manifest("HEAD", repository, reference);
+    return await this.#conversation.head(
+      call,
+      signal,
+      (answer): ManifestHead => ({
+        digest: digestOfHeader(answer),
+        mediaType: mediaTypeOf(this.name, answer),
+        sizeBytes: sizeOf(answer),
+      }),
+    );
+  }
+
+  async getManifest(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+  ): Promise<ManifestBody | Absence> {
+    const call = this.#manifest("GET", repository, reference);
+    return await this.#conversation.document(
+      call,
+      MAX_MANIFEST_BYTES,
+      signal,
+      (bytes, answer, mediaType): ManifestBody => ({ bytes, mediaType, digest: digestOfHeader(answer) }),
+    );
+  }
+
+  async headBlob(repository: Repository, digest: Digest, signal: AbortSignal): Promise<BlobHead | Absence> {
+    const call = { ...this.#blob(repository, digest), method: "HEAD", lane: "small", wanted: [200] } as const;
+    return await this.#conversation.head(call, signal, (answer): BlobHead => ({ sizeBytes: sizeOf(answer) }));
+  }
+
+  async openBlob(
+    repository: Repository,
+    digest: Digest,
+    range: { readonly start: number; readonly end?: number } | undefined,
+    signal: AbortSignal,
+  ): Promise<BlobBody | Absence> {
+    const bytes = range === undefined ? undefined : `bytes=${range.start}-${range.end ?? ""}`;
+    const call = { ...this.#blob(repository, digest), range: bytes };
+    const release = await this.#blobSlots.take(signal);
+    try {
+      const opened = await this.#conversation.stream(call, signal, (answer, open): BlobBody => {
+        const extent = extentOf(this.name, answer, range);
+        if (codingOfAnswer(answer) === "identity") return { ...extent, body: open(extent.bodyBytes) };
+        if (answer.status === 206) throw new Failure("corrupt", `${this.name} sent a range of an encoded body`);
+        return {
+          startByte: 0,
+          bodyBytes: undefined,
+          sizeBytes: undefined,
+          body: open(contentLengthOf(answer)),
+        };
+      });
+      if (isAbsence(opened)) release();
+      else opened.body.once("close", release);
+      return opened;
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async listTags(repository: Repository, query: string, signal: AbortSignal): Promise<ListPage | Absence> {
+    const url = urlBelow(this.#endpoint, repository, "tags/list", query);
+    return await this.#list({ kind: "tags", url, repository, accept: "application/json" }, signal);
+  }
+
+  async listReferrers(
+    repository: Repository,
+    digest: Digest,
+    query: string,
+    signal: AbortSignal,
+  ): Promise<ListPage | Absence> {
+    if (!this.#hasReferrers) return { absent: "unknown" };
+    const url = urlBelow(this.#endpoint, repository, `referrers/${digest}`, query);
+    return await this.#list({ kind: "referrers", url, repository, accept: OCI_INDEX }, signal);
+  }
+
+  async close(): Promise<void> {
+    await this.#conversation.close();
+  }
+
+  #manifest(method: "GET" | "HEAD", repository: Repository, reference: Reference): Call {
+    const url = urlBelow(this.#endpoint, repository, `manifests/${referenceText(reference)}`);
+    return { kind: "manifest", method, lane: "small", url, repository, accept: ACCEPT_MANIFESTS, wanted: [200] };
+  }
+
+  #blob(repository: Repository, digest: Digest): Call {
+    const url = urlBelow(this.#endpoint, repository, `blobs/${digest}`);
+    return { kind: "blob", method: "GET", lane: "blob", url, repository, accept: "*/*", wanted: [200, 206] };
+  }
+
+  #list(part: Pick<Call, "kind" | "url" | "repository" | "accept">, signal: AbortSignal): Promise<ListPage | Absence> {
+    const call: Call = { ...part, method: "GET", lane: "small", wanted: [200] };
+    return this.#conversation.document(
+      call,
+      MAX_LIST_BYTES,
+      signal,
+      (bytes, answer, mediaType): ListPage => ({
+        bytes,
+        mediaType,
+        nextQuery: findNextQuery(answer.headers.link),
+        filtersApplied: headerOf(answer, "oci-filters-applied"),
+      }),
+    );
+  }
+}
+
+function digestOfHeader(answer: Answer): Digest | undefined {
+  const text = headerOf(answer, "docker-content-digest")?.trim();
+  return text !== undefined && isDigest(text) ? text : undefined;
+}
+
+/** The length of an encoded body says nothing of the content's. */
+function sizeOf(answer: Answer): number | undefined {
+  return codingOfAnswer(answer) === "identity" ? contentLengthOf(answer) : undefined;
+}

@@ -1,0 +1,113 @@
+/**
+ * One question to an upstream from first request to last answer: authorization, the 401 dance, redirects by hand.
+ *
+ * The invariants: each origin's challenge is answered at most once per question; our authorization goes to the
+ * registry's own origin only, and a host that a redirect leads to gets at most an anonymous token of its own.
+ */
+import { Failure } from "../base/failure.ts";
+import type { Repository } from "../oci/reference.ts";
+import type { Authorization, Authorizer } from "./authorizer.ts";
+import { parseChallenges } from "./challenge.ts";
+import type { RequestKind } from "./notices.ts";
+import { redactUrl } from "./redact.ts";
+import { isRedirect, judgeRedirect } from "./redirect.ts";
+import type { Sender } from "./sender.ts";
+import { type Answer, headerOf, type Lane, type Method } from "./transport.ts";
+import { type Absence, isAbsence } from "./upstream.ts";
+
+export interface Question {
+  readonly kind: RequestKind;
+  readonly method: Method;
+  readonly lane: Lane;
+  readonly url: URL;
+  readonly repository: Repository;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export interface Reply {
+  readonly answer: Answer;
+  /** Who answered, after redirects. */
+  readonly url: URL;
+  readonly method: Method;
+  /** True where another origin than the registry's own answered. */
+  readonly elsewhere: boolean;
+  /** What was sent with the last request. */
+  readonly authorization: Authorization | undefined;
+  /** Beginning of the body of a status from 400; the body itself is done with then. */
+  readonly errorBody: string;
+}
+
+export interface ExchangeOptions {
+  readonly name: string;
+  readonly endpoint: URL;
+  readonly sender: Sender;
+  readonly authorizer: Authorizer;
+  /** For a host that a redirect led to: without credential. */
+  readonly guestOf: (origin: URL) => Authorizer;
+}
+
+/**
+ * Absence where the registry asks for what we cannot offer; otherwise whatever status it ended with.
+ * @throws Failure `unreachable`, `refused`; or the signal's reason.
+ */
+export async function exchange(options: ExchangeOptions, question: Question): Promise<Reply | Absence> {
+  const reply = await walk(options, question);
+  if (isAbsence(reply) || question.method !== "HEAD" || reply.url.href === question.url.href) return reply;
+  const { status } = reply.answer;
+  // A signed URL is made for one method, and registries sign for GET.
+  return status === 403 || status === 405 ? await walk(options, { ...question, method: "GET" }) : reply;
+}
+
+async function walk(options: ExchangeOptions, question: Question): Promise<Reply | Absence> {
+  const { endpoint, sender, authorizer } = options;
+  const { kind, method, lane, repository, signal } = question;
+  const authorizations = new Map<string, Authorization | undefined>();
+  const challenged = new Set<string>();
+  const visited = [question.url.href];
+  let url = question.url;
+  authorizations.set(endpoint.origin, await authorizer.prepare(repository, signal));
+
+  for (;;) {
+    const authorization = authorizations.get(url.origin);
+    const answer = await sender.send(url, {
+      kind,
+      method,
+      lane,
+      signal,
+      headers: { ...question.headers, ...(authorization === undefined ? {} : { authorization: authorization.header }) },
+    });
+    const home = url.origin === endpoint.origin;
+    if (isRedirect(answer.status)) {
+      await sender.finish(answer);
+      url = nextUrl(options, answer, url, visited);
+      visited.push(url.href);
+      continue;
+    }
+    const errorBody = answer.status >= 400 ? await sender.finish(answer) : "";
+    const reply: Reply = { answer, url, method, elsewhere: !home, authorization, errorBody };
+    if (answer.status !== 401 || challenged.has(url.origin)) return reply;
+    const challenges = parseChallenges(answer.headers["www-authenticate"]);
+    if (!home && challenges.length === 0) return reply;
+    challenged.add(url.origin);
+    const next = await (home ? authorizer : options.guestOf(url)).answer(
+      challenges,
+      home ? repository : undefined,
+      authorization,
+      signal,
+    );
+    if (isAbsence(next)) return next;
+    authorizations.set(url.origin, next);
+  }
+}
+
+function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: readonly string[]): URL {
+  const { name, endpoint, sender } = options;
+  const location = headerOf(answer, "location");
+  const verdict = judgeRedirect({ location, from, endpoint, visited });
+  if ("follow" in verdict) return verdict.follow;
+  const target = location === undefined ? null : URL.parse(location, from.href);
+  const message = `${name}: ${verdict.refuse} is not followed`;
+  sender.noteTrouble(message, { from: redactUrl(from), ...(target === null ? {} : { to: redactUrl(target) }) });
+  throw new Failure("unreachable", message, { upstreamStatus: answer.status });
+}

@@ -1,0 +1,52 @@
+/**
+ * What one upstream is told by the configuration, with credentials already resolved to values.
+ *
+ * Declared here and not imported from config/, so that this folder knows no other of higher meaning; the configuration's
+ * own type fits it structurally.
+ */
+
+/** What we hold: a name and password for Basic or for a token server, or a token that is sent as it is. */
+export type Credential =
+  | { readonly username: string; readonly password: string }
+  | {
+      /** Sent as `Authorization: Bearer`. */
+      readonly token: string;
+    };
+
+export interface UpstreamOptions {
+  /** Where the API is; undefined means what the registry's name says. */
+  readonly url?: string | undefined;
+  /** May this registry, its token server or its redirects live on loopback, private or link-local addresses? */
+  readonly allowPrivate: boolean;
+  readonly tls: {
+    /** PEM file, trusted besides the well-known authorities. */
+    readonly ca?: string | undefined;
+    readonly cert?: string | undefined;
+    readonly key?: string | undefined;
+    readonly insecureSkipVerify: boolean;
+  };
+  /** None or one; none is anonymous. */
+  readonly credentials: readonly Credential[];
+  /** The token server, where it is neither known nor on the registry's registrable domain. */
+  readonly tokenRealm: string | null;
+  readonly limits: { readonly connections: number };
+  readonly offline: boolean;
+  readonly timeouts?: Partial<Timeouts> | undefined;
+}
+
+export interface Timeouts {
+  /** For a connection, TLS included. */
+  readonly connectMs: number;
+  /** From the start of a call to the headers of its answer, with redirects and the token dance. */
+  readonly headersMs: number;
+  /** Between two pieces of a body; a manifest or list must also be whole within it. */
+  readonly bodyMs: number;
+}
+
+export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 10_000, headersMs: 20_000, bodyMs: 60_000 };
+
+/** The name under which limits are counted and tokens are kept; never a secret. */
+export function accountOf(credential: Credential | undefined): string {
+  if (credential === undefined) return "anonymous";
+  return "token" in credential ? "token" : credential.username;
+}

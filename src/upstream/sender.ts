@@ -1,0 +1,127 @@
+/**
+ * One exchange with one host: our headers, one notice, and errors told as `Failure`s.
+ *
+ * Follows nothing and answers no challenge; that is for `exchange.ts`. Every connection error leaves as a `Failure`,
+ * an abort as its own reason.
+ */
+import { readFileSync } from "node:fs";
+import type { Clock } from "../base/clock.ts";
+import type { Emitter } from "../base/notices.ts";
+import { readExcerpt } from "./body.ts";
+import type { RequestKind, UpstreamNotices } from "./notices.ts";
+import { type Answer, headerOf, type Lane, type Method, type Transport } from "./transport.ts";
+import { failureOf, findCount, findRetryAfter, wasStaleConnection } from "./trouble.ts";
+
+const MAX_ERROR_BYTES = 64 * 1024;
+
+const USER_AGENT = `wharfinger/${readVersion()}`;
+
+export interface SenderOptions {
+  readonly name: string;
+  readonly transport: Transport;
+  readonly notices: Emitter<UpstreamNotices>;
+  readonly clock: Clock;
+  /** Whose limits the upstream counts. */
+  readonly account: string;
+  /** Sent in `Via`. */
+  readonly signature: string;
+}
+
+export interface Letter {
+  readonly kind: RequestKind;
+  readonly method: Method;
+  readonly lane: Lane;
+  /** Besides what is always sent. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+export class Sender {
+  readonly #options: SenderOptions;
+
+  constructor(options: SenderOptions) {
+    this.#options = options;
+  }
+
+  async send(url: URL, letter: Letter): Promise<Answer> {
+    const { signal } = letter;
+    try {
+      return await this.#once(url, letter);
+    } catch (error) {
+      if (signal.aborted) throw signal.reason;
+      if (!wasStaleConnection(error)) throw failureOf(error, this.#options.name, url);
+    }
+    try {
+      return await this.#once(url, letter);
+    } catch (error) {
+      throw signal.aborted ? signal.reason : failureOf(error, this.#options.name, url);
+    }
+  }
+
+  async #once(url: URL, { kind, method, lane, headers, signal }: Letter): Promise<Answer> {
+    const { name, transport, notices, clock, signature } = this.#options;
+    signal.throwIfAborted();
+    const startedAt = clock.now();
+    let status = 0;
+    try {
+      const answer = await transport.request(url, {
+        method,
+        lane,
+        signal,
+        headers: {
+          "user-agent": USER_AGENT,
+          via: `1.1 ${signature}`,
+          "accept-encoding": "identity",
+          ...headers,
+        },
+      });
+      status = answer.status;
+      this.#noteLimits(answer);
+      return answer;
+    } finally {
+      notices.emit("upstreamRequest", { upstream: name, kind, method, status, durationMs: clock.now() - startedAt });
+    }
+  }
+
+  /** Ends an answer whose body only matters for its beginning; the connection is kept where it is short. */
+  async finish(answer: Answer): Promise<string> {
+    const bytes = await readExcerpt(answer.body, MAX_ERROR_BYTES);
+    this.noteBytes(bytes.length);
+    return bytes.toString("utf8");
+  }
+
+  noteBytes(bytes: number): void {
+    if (bytes > 0) this.#options.notices.emit("upstreamBytes", { upstream: this.#options.name, bytes });
+  }
+
+  noteTrouble(message: string, detail?: unknown): void {
+    const upstream = this.#options.name;
+    this.#options.notices.emit("upstreamTrouble", { upstream, message, ...(detail === undefined ? {} : { detail }) });
+  }
+
+  retryAfterOf(answer: Answer): number | undefined {
+    return findRetryAfter(headerOf(answer, "retry-after"), this.#options.clock.now());
+  }
+
+  #noteLimits(answer: Answer): void {
+    const { name, notices, account } = this.#options;
+    if (answer.status === 429) {
+      notices.emit("upstreamLimited", { upstream: name, retryAfterMs: this.retryAfterOf(answer) });
+    }
+    const limit = findCount(headerOf(answer, "ratelimit-limit"));
+    const remaining = findCount(headerOf(answer, "ratelimit-remaining"));
+    if (limit !== undefined || remaining !== undefined) {
+      notices.emit("rateLimit", { upstream: name, account, limit, remaining });
+    }
+  }
+}
+
+function readVersion(): string {
+  try {
+    const found: unknown = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+    if (typeof found === "object" && found !== null && "version" in found) return String(found.version);
+  } catch {
+    // Bundled without its package.json: the version is not worth failing for.
+  }
+  return "0";
+}

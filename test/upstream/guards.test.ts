@@ -1,0 +1,136 @@
+/**
+ * Where requests and credentials may go: addresses, redirects, realms.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { checkedLookup, judgeAddress, refusalOfLiteral } from "../../src/upstream/addresses.ts";
+import { judgeRealm } from "../../src/upstream/realm.ts";
+import { judgeRedirect } from "../../src/upstream/redirect.ts";
+
+describe("addresses", () => {
+  test("only unicast addresses of the open network are public", () => {
+    for (const address of ["8.8.8.8", "2606:4700::1", "64:ff9b::808:808"])
+      assert.equal(judgeAddress(address), "public");
+    const closed =
+      "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.1.1 100.64.0.1 ::1 fe80::1 fe80::1%1 fd00::1 ::ffff:10.0.0.1 ::ffff:8.8.8.8 64:ff9b::a00:1 2002:a00:1:: 198.18.0.1 192.0.2.1 2001:db8::1";
+    for (const address of closed.split(" ")) assert.equal(judgeAddress(address), "private", address);
+  });
+
+  test("metadata services, multicast and the unspecified address stay closed even where private is allowed", () => {
+    const never =
+      "169.254.169.254 fd00:ec2::254 ::ffff:169.254.169.254 ::ffff:a9fe:a9fe 64:ff9b::a9fe:a9fe 0.0.0.0 :: 224.0.0.1 ff02::1 255.255.255.255 nonsense";
+    for (const address of never.split(" ")) assert.equal(judgeAddress(address), "forbidden", address);
+    assert.notEqual(refusalOfLiteral("169.254.169.254", true), undefined);
+  });
+
+  test("literals are judged without a lookup, names are not literals", () => {
+    assert.notEqual(refusalOfLiteral("[::1]", false), undefined);
+    assert.equal(refusalOfLiteral("[::1]", true), undefined);
+    assert.equal(refusalOfLiteral("8.8.8.8", false), undefined);
+    assert.equal(refusalOfLiteral("localhost", false), undefined);
+  });
+
+  test("a name with one address that is not public is refused whole", async () => {
+    const ask = (allowPrivate: boolean, ...addresses: string[]) =>
+      new Promise<unknown>((resolve) => {
+        const lookup = checkedLookup(allowPrivate, (_name, _options, callback) =>
+          callback(
+            null,
+            addresses.map((address) => ({ address, family: address.includes(":") ? 6 : 4 })),
+          ),
+        );
+        lookup("cdn.example", { all: true }, (error, found) => resolve(error ?? found));
+      });
+    assert.deepEqual(await ask(false, "8.8.8.8"), [{ address: "8.8.8.8", family: 4 }]);
+    assert.match(String(await ask(false, "8.8.8.8", "10.0.0.1")), /allowPrivate/);
+    assert.ok(Array.isArray(await ask(true, "10.0.0.1")));
+    assert.ok((await ask(true, "169.254.169.254")) instanceof Error);
+    assert.ok((await ask(true)) instanceof Error);
+  });
+});
+
+describe("redirects", () => {
+  const endpoint = new URL("https://registry.example/");
+  const from = new URL("https://registry.example/v2/a/blobs/x");
+  const judge = (location: string | undefined, more: object = {}) =>
+    judgeRedirect({ location, from, endpoint, visited: [from.href], ...more });
+
+  test("Authorization stays with the registry's own scheme, host and port", () => {
+    const kept = (location: string) => {
+      const verdict = judge(location);
+      return "follow" in verdict ? verdict.authorize : verdict.refuse;
+    };
+    assert.equal(kept("/downloads/x"), true);
+    assert.equal(kept("https://registry.example:443/y"), true);
+    assert.equal(kept("https://registry.example:8443/y"), false);
+    assert.equal(kept("https://cdn.registry.example/y"), false);
+    assert.equal(kept("//cdn.example/y"), false);
+  });
+
+  test("downgrades, user names, other schemes, garbage and loops are refused", () => {
+    for (const bad of [
+      "http://registry.example/x",
+      "https://u:p@cdn.example/",
+      "ftp://x/",
+      "file:///etc/passwd",
+      "https://",
+      "",
+      from.href,
+      `/${"x".repeat(9000)}`,
+      undefined,
+    ]) {
+      assert.ok("refuse" in judge(bad), String(bad));
+    }
+    const plain = new URL("http://registry.local:5000/");
+    assert.ok("follow" in judge("http://minio.local/x", { endpoint: plain }));
+    assert.ok("follow" in judge("https://minio.local/x", { endpoint: plain }));
+  });
+
+  test("ten hops are followed, an eleventh is not", () => {
+    const visited = (count: number) => Array.from({ length: count }, (_, at) => `https://h/${at}`);
+    assert.ok("follow" in judge("/y", { visited: visited(10) }));
+    assert.ok("refuse" in judge("/y", { visited: visited(11) }));
+  });
+
+  test("no Location makes it throw, and none that is followed leaves https", () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.webUrl()), (location) => {
+        const verdict = judge(location);
+        if ("follow" in verdict) assert.equal(verdict.follow.protocol, "https:");
+      }),
+    );
+  });
+});
+
+describe("realms", () => {
+  const judge = (endpoint: string, realm: string, withCredential = true, tokenRealm: string | null = null) =>
+    "ask" in judgeRealm({ endpoint: new URL(endpoint), realm, withCredential, tokenRealm });
+
+  test("a credential goes to the registry's own host, domain, known or configured token server", () => {
+    assert.ok(judge("https://registry-1.docker.io", "https://auth.docker.io/token"));
+    assert.ok(judge("https://registry.gitlab.com", "https://gitlab.com/jwt/auth"));
+    assert.ok(judge("https://harbor.corp.example", "https://harbor.corp.example/service/token"));
+    assert.ok(judge("https://reg.corp.example", "https://login.corp.example/token"));
+    assert.ok(judge("https://reg.one.example", "https://sso.two.example/t?x=1", true, "https://sso.two.example/t"));
+  });
+
+  test("a credential goes nowhere else", () => {
+    assert.ok(!judge("https://registry-1.docker.io", "https://auth.docker.io.evil.example/token"));
+    assert.ok(!judge("https://mirror.example", "https://auth.docker.io/token"));
+    assert.ok(!judge("https://one.github.io", "https://two.github.io/token"));
+    assert.ok(!judge("https://reg.corp.example", "http://reg.corp.example/token"));
+    assert.ok(!judge("https://reg.corp.example", "https://u@reg.corp.example/token"));
+    assert.ok(!judge("https://reg.corp.example", "https://127.0.0.1/token"));
+    assert.ok(!judge("http://registry.localhost", "http://localhost/token"));
+    assert.ok(!judge("https://10.0.0.1", "https://10.0.0.2/token"));
+    assert.ok(!judge("https://reg.one.example", "https://sso.two.example/other", true, "https://sso.two.example/t"));
+    assert.ok(!judge("https://reg.one.example", "not a url"));
+  });
+
+  test("an anonymous request may go elsewhere, but not by plain HTTP", () => {
+    assert.ok(judge("https://reg.example", "https://tokens.other.example/t", false));
+    assert.ok(!judge("https://reg.example", "http://tokens.other.example/t", false));
+    assert.ok(judge("http://reg.example", "http://tokens.other.example/t", false));
+  });
+});
