@@ -142,19 +142,25 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   };
 
   let ended: Promise<void> | undefined;
+  const stop = ({ graceMs = 0 }: { readonly graceMs?: number } = {}): Promise<void> => {
+    ended ??= end(graceMs);
+    return ended;
+  };
   return {
     notices,
     async start() {
-      // Health first, so that whoever watches sees us starting.
-      const boundAdmin = await admin.start(config.admin.listen);
-      const boundRegistry = await registry.start(config.listen);
-      phase = "serving";
-      return { registry: boundRegistry, admin: boundAdmin };
+      try {
+        // Health first, so that whoever watches sees us starting.
+        const boundAdmin = await admin.start(config.admin.listen);
+        const boundRegistry = await registry.start(config.listen);
+        phase = "serving";
+        return { registry: boundRegistry, admin: boundAdmin };
+      } catch (error) {
+        await stop();
+        throw error;
+      }
     },
-    stop({ graceMs = 0 } = {}) {
-      ended ??= end(graceMs);
-      return ended;
-    },
+    stop,
   };
 }
 

@@ -34,11 +34,14 @@ export interface LocalOriginParts {
 }
 
 const MAX_SIGHTINGS = 20_000;
+const MAX_EXPECTED_TAGS = 100;
 
 export class LocalOrigin implements Origin {
   readonly #parts: LocalOriginParts;
   readonly #abort = new AbortController();
   readonly #sightings = new LRUCache<string, Sighting>({ max: MAX_SIGHTINGS });
+  /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
+  readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_SIGHTINGS });
   readonly #sighting = new Singleflight<Sighting | Absence | undefined>();
   readonly #refreshing = new Singleflight<Fetched | Absence>();
   readonly #fetching = new Singleflight<Fetched | Absence>();
@@ -76,6 +79,9 @@ export class LocalOrigin implements Origin {
       if (sizeBytes > MAX_MANIFEST_BYTES) throw new Failure("corrupt", `the manifest has ${sizeBytes} bytes`);
       const sighting = { digest, mediaType, sizeBytes, at };
       this.#sightings.set(tagKey(route, tag), sighting);
+      const stored = await this.#parts.shelf.find(digest);
+      if (stored === undefined) this.#expect(route, tag, digest);
+      else this.#name(route, tag, stored, at);
       return sighting;
     });
   }
@@ -86,11 +92,7 @@ export class LocalOrigin implements Origin {
       if (sighting !== undefined && isAbsence(sighting)) return sighting;
       const fetched = sighting === undefined ? undefined : await this.#fetchSighted(route, sighting);
       const answer = fetched ?? (await this.#fetchByTag(route, tag));
-      if (!isAbsence(answer) && answer.kept) {
-        this.#record("a tag could not be recorded", () =>
-          this.#parts.tags.put(route, tag, answer.manifest.digest, answer.checkedAt),
-        );
-      }
+      if (!isAbsence(answer) && answer.kept) this.#name(route, tag, answer.manifest, answer.checkedAt);
       return answer;
     });
   }
@@ -136,10 +138,7 @@ export class LocalOrigin implements Origin {
   /** The tag was seen to name this digest, in this repository, just now. */
   async #fetchSighted(route: Route, sighting: Sighting): Promise<Fetched | undefined> {
     const stored = await this.#parts.shelf.find(sighting.digest);
-    if (stored !== undefined) {
-      this.#parts.shelf.link(route, stored);
-      return { manifest: stored, fetched: false, kept: true, checkedAt: sighting.at };
-    }
+    if (stored !== undefined) return { manifest: stored, fetched: false, kept: true, checkedAt: sighting.at };
     const answer = await this.#fetchByDigest(route, sighting.digest);
     // The tag may have moved on, and the old manifest be gone, since the HEAD: then the tag itself is asked.
     if (isAbsence(answer)) return undefined;
@@ -162,6 +161,7 @@ export class LocalOrigin implements Origin {
 
   async #keep(route: Route, body: ManifestBody, expected: Digest | undefined, at: number): Promise<Fetched> {
     const { manifest, kept } = await this.#parts.shelf.keep(route, body, expected);
+    if (kept) this.#fulfil(route, manifest);
     return { manifest, fetched: true, kept, checkedAt: at };
   }
 
@@ -173,6 +173,28 @@ export class LocalOrigin implements Origin {
     if (isAbsence(head)) return this.#absent(route, stored.digest, head);
     this.#parts.shelf.link(route, stored);
     return { manifest: stored, fetched: false, kept: true, checkedAt: at };
+  }
+
+  /** Writes down what a tag names: its manifest is stored, and permission comes before the name. */
+  #name(route: Route, tag: Tag, manifest: ShelvedManifest, checkedAt: number): void {
+    this.#parts.shelf.link(route, manifest);
+    this.#record("a tag could not be recorded", () => this.#parts.tags.put(route, tag, manifest.digest, checkedAt));
+  }
+
+  /** containerd and dockerd ask what a tag names by HEAD and fetch by digest: the tag is written down when that comes. */
+  #expect(route: Route, tag: Tag, digest: Digest): void {
+    const key = `${placeKey(route)}@${digest}`;
+    const tags = this.#expected.get(key) ?? new Set();
+    this.#expected.set(key, tags.size < MAX_EXPECTED_TAGS ? tags.add(tag) : tags);
+  }
+
+  #fulfil(route: Route, manifest: ShelvedManifest): void {
+    const key = `${placeKey(route)}@${manifest.digest}`;
+    for (const tag of this.#expected.get(key) ?? []) {
+      const sighting = this.#sightings.get(tagKey(route, tag));
+      if (sighting?.digest === manifest.digest) this.#name(route, tag, manifest, sighting.at);
+    }
+    this.#expected.delete(key);
   }
 
   #absent(route: Route, what: string, absence: Absence): Absence {

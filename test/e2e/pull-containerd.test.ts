@@ -1,0 +1,4 @@
+import { containerd } from "./daemons.ts";
+import { testPulls } from "./pulls.ts";
+
+testPulls(containerd);

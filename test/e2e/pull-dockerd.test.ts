@@ -1,0 +1,4 @@
+import { dockerd } from "./daemons.ts";
+import { testPulls } from "./pulls.ts";
+
+testPulls(dockerd);

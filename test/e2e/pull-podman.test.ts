@@ -1,0 +1,4 @@
+import { podman } from "./daemons.ts";
+import { testPulls } from "./pulls.ts";
+
+testPulls(podman);

@@ -1,0 +1,95 @@
+/**
+ * A whole mirror in this process, on loopback, in front of test upstreams; with a look into its cache directory.
+ */
+import { join } from "node:path";
+import { createMirror, type Mirror, type MirrorOptions } from "../../src/app.ts";
+import { type Config, schema } from "../../src/config/schema.ts";
+import type { AnsweredFact } from "../../src/mirror/notices.ts";
+import { filesUnder } from "./residue.ts";
+import { makeTempDir, type TempDir } from "./temp.ts";
+import type { TestUpstream } from "./upstream.ts";
+
+export interface TestMirrorOptions extends Partial<MirrorOptions> {
+  /** By name in image references; the first one is the default. */
+  readonly upstreams: Readonly<Record<string, TestUpstream | string>>;
+  /** Settings of every upstream. */
+  readonly upstream?: Readonly<Record<string, unknown>>;
+  /** Settings of single upstreams. */
+  readonly each?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Everything else of the configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** A cache directory of an earlier mirror; it is not removed then. */
+  readonly dir?: string;
+}
+
+export class TestMirror {
+  readonly url: string;
+  readonly adminUrl: string;
+  readonly mirror: Mirror;
+  readonly dir: string;
+  readonly answered: AnsweredFact[] = [];
+  readonly #temp: TempDir | undefined;
+
+  private constructor(mirror: Mirror, dir: string, temp: TempDir | undefined, url: string, adminUrl: string) {
+    this.mirror = mirror;
+    this.dir = dir;
+    this.url = url;
+    this.adminUrl = adminUrl;
+    this.#temp = temp;
+    mirror.notices.on("answered", (fact) => this.answered.push(fact));
+  }
+
+  static async start(options: TestMirrorOptions): Promise<TestMirror> {
+    const temp = options.dir === undefined ? await makeTempDir("mirror") : undefined;
+    const dir = options.dir ?? temp?.path ?? "";
+    const mirror = await createMirror(configOf(options, dir), { version: "0.0.0-test", log: false, ...options });
+    const { registry, admin } = await mirror.start();
+    return new TestMirror(mirror, dir, temp, `http://127.0.0.1:${registry.port}`, `http://127.0.0.1:${admin.port}`);
+  }
+
+  /** Files of running ingests, and of any that were left behind. */
+  partials(): Promise<string[]> {
+    return filesUnder(join(this.dir, "v1", "partial"));
+  }
+
+  /** Digests' hex parts of what is stored. */
+  async stored(): Promise<string[]> {
+    return (await filesUnder(join(this.dir, "v1", "blobs"))).map((path) => path.split("/").at(-1) ?? "");
+  }
+
+  /** Resolves when no ingest runs any more. */
+  async settled(timeoutMs = 10_000): Promise<void> {
+    await this.until(async () => (await this.partials()).length === 0, "partial files are still there", timeoutMs);
+  }
+
+  async until(holds: () => Promise<boolean> | boolean, complaint: string, timeoutMs = 10_000): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (!(await holds())) {
+      if (performance.now() > deadline) throw new Error(complaint);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.mirror.stop();
+    await this.#temp?.[Symbol.asyncDispose]();
+  }
+}
+
+function configOf(options: TestMirrorOptions, dir: string): Config {
+  const names = Object.keys(options.upstreams);
+  const upstreams = Object.fromEntries(
+    Object.entries(options.upstreams).map(([name, upstream]) => {
+      const url = typeof upstream === "string" ? upstream : upstream.url;
+      return [name, { url, allowPrivate: true, ...options.upstream, ...options.each?.[name] }];
+    }),
+  );
+  return schema.parse({
+    listen: "127.0.0.1:0",
+    admin: { listen: "127.0.0.1:0" },
+    defaultUpstream: names[0],
+    upstreams,
+    ...options.config,
+    cache: { dir, minFree: 0, ...(options.config?.["cache"] as object | undefined) },
+  });
+}
