@@ -3,11 +3,10 @@
  *
  * Data only. A registry that is missing here works as well, with its API at `https://<name>`.
  */
+import { canonicalRegistryName } from "../config/registry-name.ts";
 
 export interface KnownRegistry {
   readonly name: string;
-  /** Other names that mean the same registry in image references and in `ns`. */
-  readonly aliases: readonly string[];
   /** Origin of the API. */
   readonly apiUrl: string;
   /** Hosts of token servers that may receive credentials for this API, besides the registry's own domain. */
@@ -22,7 +21,6 @@ export interface KnownRegistry {
 
 const plain = (name: string, more: Partial<KnownRegistry> = {}): KnownRegistry => ({
   name,
-  aliases: [],
   apiUrl: `https://${name}`,
   realmHosts: [],
   implicitNamespace: undefined,
@@ -33,7 +31,6 @@ const plain = (name: string, more: Partial<KnownRegistry> = {}): KnownRegistry =
 
 export const KNOWN_REGISTRIES: readonly KnownRegistry[] = [
   plain("docker.io", {
-    aliases: ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"],
     apiUrl: "https://registry-1.docker.io",
     realmHosts: ["auth.docker.io"],
     implicitNamespace: "library",
@@ -48,33 +45,15 @@ export const KNOWN_REGISTRIES: readonly KnownRegistry[] = [
   plain("registry.gitlab.com", { realmHosts: ["gitlab.com"] }),
 ];
 
-/** What a mirror without a configuration offers. */
-export const ZERO_CONFIGURATION: readonly string[] = [
-  "docker.io",
-  "ghcr.io",
-  "quay.io",
-  "gcr.io",
-  "registry.k8s.io",
-  "mcr.microsoft.com",
-  "public.ecr.aws",
-];
-
-const byName = new Map(
-  KNOWN_REGISTRIES.flatMap((known) => [known.name, ...known.aliases].map((name) => [name, known] as const)),
-);
+const byName = new Map(KNOWN_REGISTRIES.map((known) => [known.name, known]));
 const byApiOrigin = new Map(KNOWN_REGISTRIES.map((known) => [known.apiUrl, known]));
 
 /** Finds by name or alias, in whatever case. */
 export function findKnown(name: string): KnownRegistry | undefined {
-  return byName.get(name.toLowerCase());
+  return byName.get(canonicalRegistryName(name));
 }
 
 /** Finds the registry whose API is exactly there: what is known of it holds for no other place. */
 export function findKnownAt(endpoint: URL): KnownRegistry | undefined {
   return byApiOrigin.get(endpoint.origin);
-}
-
-/** The one spelling of a registry's name: lower case, aliases replaced. */
-export function canonicalRegistry(name: string): string {
-  return findKnown(name)?.name ?? name.toLowerCase();
 }

@@ -6,8 +6,9 @@
  * which order they count is public interface; it is spelled out at `select` below.
  */
 import { Failure } from "../base/failure.ts";
+import { canonicalRegistryName } from "../config/registry-name.ts";
 import { parseRepository, type Repository } from "../oci/reference.ts";
-import { canonicalRegistry, findKnown } from "./known.ts";
+import { findKnown } from "./known.ts";
 import { type RepositoryRules, requireMayPull } from "./repositories.ts";
 
 /** How a request names its upstream, besides the repository's name. */
@@ -51,14 +52,14 @@ export function createRoutingTable<T extends { readonly name: string }>(
   const hosts = new Map<string, T>();
   const rules = new Map<T, RepositoryRules>();
   for (const entry of entries) {
-    byName.set(canonicalRegistry(entry.upstream.name), entry.upstream);
+    byName.set(canonicalRegistryName(entry.upstream.name), entry.upstream);
     for (const host of entry.hosts) hosts.set(host.toLowerCase(), entry.upstream);
     rules.set(entry.upstream, entry.repositories);
   }
   return {
-    find: (registry) => byName.get(canonicalRegistry(registry)),
+    find: (registry) => byName.get(canonicalRegistryName(registry)),
     byHost: (host) => hosts.get(host.toLowerCase()) ?? hosts.get(host.toLowerCase().replace(/:\d{1,5}$/, "")),
-    default: typeof defaultName === "string" ? byName.get(canonicalRegistry(defaultName)) : undefined,
+    default: typeof defaultName === "string" ? byName.get(canonicalRegistryName(defaultName)) : undefined,
     rules: (upstream) => rules.get(upstream) ?? { allow: ["**"], deny: [] },
   };
 }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { Failure, isFailure } from "../../src/base/failure.ts";
-import { canonicalRegistry } from "../../src/upstream/known.ts";
+import { canonicalRegistryName } from "../../src/config/registry-name.ts";
 import { matchesGlob, mayPull } from "../../src/upstream/repositories.ts";
 import { type Addressing, createRoutingTable, routeTo, selectUpstream } from "../../src/upstream/routing.ts";
 
@@ -56,7 +56,7 @@ describe("routing", () => {
       "registry.hub.docker.com",
       "DOCKER.io",
     ]) {
-      assert.equal(canonicalRegistry(alias), "docker.io");
+      assert.equal(canonicalRegistryName(alias), "docker.io");
       assert.equal(route("alpine", { ns: alias }), "docker.io library/alpine");
       assert.equal(route(`${alias}/alpine`), "docker.io library/alpine");
     }
