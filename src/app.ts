@@ -15,7 +15,7 @@ import { type Config, upstreamsOf } from "./config/schema.ts";
 import { createAdminApi } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
 import { createRegistryApi } from "./http/registry.ts";
-import { type Database, openDatabase } from "./meta/database.ts";
+import { type Database, damagedIndex, isDatabaseError, openDatabase } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
 import { Repositories } from "./meta/repositories.ts";
@@ -69,7 +69,7 @@ export async function createMirror(config: Config, options: MirrorOptions): Prom
     return await build(config, options, root, database);
   } catch (error) {
     database.close();
-    throw error;
+    throw isDatabaseError(error) ? damagedIndex(root, error) : error;
   }
 }
 

@@ -5,16 +5,16 @@
  */
 
 export class Notices<Kinds extends object> {
-  readonly #observers = new Map<keyof Kinds, ((fact: never) => void)[]>();
+  readonly #observers = new Map<keyof Kinds, readonly ((fact: never) => void)[]>();
 
   /** @returns the function that ends the subscription. */
   on<K extends keyof Kinds>(kind: K, observer: (fact: Kinds[K]) => void): () => void {
-    const list = this.#observers.get(kind) ?? [];
-    list.push(observer);
-    this.#observers.set(kind, list);
+    // Lists are replaced, never changed: an emission may be going through one.
+    this.#observers.set(kind, [...(this.#observers.get(kind) ?? []), observer]);
     return () => {
+      const list = this.#observers.get(kind) ?? [];
       const at = list.indexOf(observer);
-      if (at >= 0) list.splice(at, 1);
+      if (at >= 0) this.#observers.set(kind, list.toSpliced(at, 1));
     };
   }
 

@@ -42,6 +42,9 @@ export function passOn(
     if (sent === lengthBytes) exchange.end();
     else fail(new Failure("unreachable", `the upstream ended after ${sent} of ${lengthBytes} bytes`));
   });
+  body.once("close", () => {
+    if (!response.writableEnded && !response.destroyed) fail(new Failure("unreachable", "the upstream broke off"));
+  });
   body.on("error", (error) => {
     if (!response.destroyed) fail(error);
   });

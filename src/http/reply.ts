@@ -29,6 +29,9 @@ const TRANSLATIONS: Readonly<Record<FailureKind, Translation>> = {
   storage: { status: 500, code: "UNKNOWN" },
 };
 
+/** Where whoever failed does not know better. */
+const RETRY_AFTER_MS: Partial<Record<FailureKind, number>> = { overloaded: 5000, limited: 60_000 };
+
 /** Headers of every answer. */
 export function commonHeaders(exchange: Exchange, verdict: Verdict): OutgoingHttpHeaders {
   exchange.cache = cacheLabel(verdict);
@@ -93,7 +96,8 @@ export function replyFailure(exchange: Exchange, error: unknown): void {
   const { status, code } = TRANSLATIONS[error.kind];
   const headers: OutgoingHttpHeaders = {};
   if (error.kind === "unsupported") headers["Allow"] = "GET, HEAD";
-  if (error.retryAfterMs !== undefined) headers["Retry-After"] = Math.max(1, Math.ceil(error.retryAfterMs / 1000));
+  const retryAfterMs = error.retryAfterMs ?? RETRY_AFTER_MS[error.kind];
+  if (retryAfterMs !== undefined) headers["Retry-After"] = Math.max(1, Math.ceil(retryAfterMs / 1000));
   const told = { code: error.code ?? code, message: error.message, detail: error.detail };
   replyError(exchange, error.timedOut ? 504 : status, told, { cache: "none" }, headers);
 }

@@ -35,6 +35,7 @@ class Sender {
   readonly #onFailure: (error: Error) => void;
   readonly #follower: Follower;
   readonly #pieces: readonly Piece[];
+  readonly #bufferBytes: number;
   readonly #free: Buffer[] = [];
   #made = 0;
   #piece = 0;
@@ -48,6 +49,7 @@ class Sender {
     this.#onFailure = onFailure;
     this.#follower = follower;
     this.#pieces = pieces;
+    this.#bufferBytes = Math.min(CHUNK_BYTES, longestOf(pieces));
   }
 
   start(): void {
@@ -84,7 +86,7 @@ class Sender {
       return;
     }
     if (Buffer.isBuffer(piece)) throw new Error("a text piece was not stepped over");
-    const buffer = this.#free.pop() ?? this.#make(piece.end - this.#position + 1);
+    const buffer = this.#free.pop() ?? this.#make();
     if (buffer === undefined) return;
     const failure = this.#follower.failure();
     if (failure !== undefined) {
@@ -131,10 +133,10 @@ class Sender {
     this.#pump();
   }
 
-  #make(remaining: number): Buffer | undefined {
+  #make(): Buffer | undefined {
     if (this.#made === MAX_BUFFERS) return undefined;
     this.#made += 1;
-    return Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, remaining));
+    return Buffer.allocUnsafeSlow(this.#bufferBytes);
   }
 
   #fail(error: Error): void {
@@ -148,4 +150,11 @@ class Sender {
     this.#over = true;
     if (!this.#reading) this.#follower.close();
   }
+}
+
+function longestOf(pieces: readonly Piece[]): number {
+  return pieces.reduce(
+    (most, piece) => (Buffer.isBuffer(piece) ? most : Math.max(most, piece.end - piece.start + 1)),
+    0,
+  );
 }

@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { Failure, messageOf } from "../base/failure.ts";
+import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 
 /** One entry a version, applied in order and never changed once released. */
 const MIGRATIONS = [
@@ -42,6 +42,8 @@ const MIGRATIONS = [
   `,
 ];
 
+const FILE = "index.sqlite";
+
 export type Database = DatabaseSync;
 
 /**
@@ -49,7 +51,7 @@ export type Database = DatabaseSync;
  * @throws Failure `storage`: unreadable, damaged, written by a newer version, or in use by another process.
  */
 export function openDatabase(directory: string): Database {
-  const path = join(directory, "index.sqlite");
+  const path = join(directory, FILE);
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { timeout: 0 });
@@ -64,10 +66,19 @@ export function openDatabase(directory: string): Database {
     if (/locked|busy/i.test(text)) {
       throw new Failure("storage", `the cache directory ${directory} is in use by another process`, { cause });
     }
-    throw new Failure("storage", `cannot open ${path}: ${text}. Remove the file to start with an empty index.`, {
-      cause,
-    });
+    throw damagedIndex(directory, cause);
   }
+}
+
+/** True for what SQLite complains of, at opening or later. */
+export function isDatabaseError(error: unknown): boolean {
+  return errnoOf(error) === "ERR_SQLITE_ERROR";
+}
+
+export function damagedIndex(directory: string, cause: unknown): Failure {
+  const path = join(directory, FILE);
+  const advice = "Remove the file to start with an empty index";
+  return new Failure("storage", `cannot open ${path}: ${messageOf(cause)}. ${advice}.`, { cause });
 }
 
 function migrate(database: DatabaseSync, path: string): void {

@@ -25,7 +25,8 @@ export class Graph {
     this.#repositories = repositories;
     this.#find = database.prepare("SELECT size FROM reachable WHERE repository = ? AND digest = ?");
     this.#put = database.prepare(
-      "INSERT INTO reachable (repository, digest, size) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+      "INSERT INTO reachable (repository, digest, size) VALUES (?, ?, ?) " +
+        "ON CONFLICT DO UPDATE SET size = excluded.size WHERE size < 0 AND excluded.size >= 0",
     );
   }
 

@@ -45,8 +45,8 @@ export class Repositories {
   idOf(place: Place): number {
     const known = this.findId(place);
     if (known !== undefined) return known;
-    this.#insert.run(place.upstream, place.repository);
-    return this.findId(place) ?? unreachable();
+    // Not remembered yet: the transaction that this is part of may be undone, and its number be given to another.
+    return Number(this.#insert.run(place.upstream, place.repository).lastInsertRowid);
   }
 
   /** Everything that has something cached, in no order. */
@@ -55,8 +55,4 @@ export class Repositories {
       .all()
       .map((row) => ({ upstream: String(row["upstream"]), repository: String(row["name"]) as Repository }));
   }
-}
-
-function unreachable(): never {
-  throw new Error("a row that was just written is not there");
 }

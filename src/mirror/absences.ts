@@ -25,7 +25,9 @@ export class Absences {
     const key = keyOf(route, what);
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
-    if (entry.until > this.#clock.now()) return entry.absence;
+    const leftMs = entry.until - this.#clock.now();
+    // More than the whole time left: the clock was set back, and the entry proves nothing.
+    if (leftMs > 0 && leftMs <= route.source.freshness.notFound) return entry.absence;
     this.#entries.delete(key);
     return undefined;
   }

@@ -88,8 +88,10 @@ export class AgedPages {
     return this.#running.run(key, async () => {
       const checkedAt = this.#parts.clock.now();
       const page = await fetch();
-      if (isAbsence(page)) this.#parts.absences.remember(route, what, page);
-      else this.#pages.set(key, { page, checkedAt });
+      if (isAbsence(page)) {
+        this.#parts.absences.remember(route, what, page);
+        this.#pages.delete(key);
+      } else this.#pages.set(key, { page, checkedAt });
       return page;
     });
   }

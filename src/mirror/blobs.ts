@@ -17,10 +17,10 @@ import { VerifiedStream } from "./barrier.ts";
 import type { Caller } from "./caller.ts";
 import type { Capacity } from "./capacity.ts";
 import { planRange } from "./fillpolicy.ts";
-import type { Ticket } from "./fills.ts";
 import type { AbsentAnswer } from "./manifests.ts";
 import type { Origin } from "./origin.ts";
 import type { Route } from "./route.ts";
+import type { Ticket } from "./ticket.ts";
 import type { Verdict } from "./verdict.ts";
 
 /** A contiguous piece of a blob, last byte inclusive. */

@@ -53,9 +53,10 @@ export class Capacity {
   async #judge(sizeBytes: number): Promise<string | undefined> {
     const { store, inventory, limits, clock } = this.#parts;
     const now = clock.now();
-    if (now < this.#restUntil) return "storage";
+    const restMs = this.#restUntil - now;
+    if (restMs > 0 && restMs <= REST_AFTER_TROUBLE_MS) return "storage";
     try {
-      if (now - this.#free.at > FIGURES_MAX_AGE_MS) this.#free = { bytes: await store.freeBytes(), at: now };
+      if (Math.abs(now - this.#free.at) > FIGURES_MAX_AGE_MS) this.#free = { bytes: await store.freeBytes(), at: now };
     } catch (error) {
       if (isFailure(error, "storage")) return "storage";
       throw error;

@@ -11,9 +11,9 @@ import { BARRIER_BYTES, type Ingest } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { PROGRESS_BYTES, planAbandoned, planResumption } from "./fillpolicy.ts";
-import type { FillParts, FillProgress, Ticket } from "./fills.ts";
 import { pump } from "./pump.ts";
 import type { Route } from "./route.ts";
+import type { FillParts, FillProgress, Ticket } from "./ticket.ts";
 
 /** How long a fill that nobody waits for is kept, if it is not worth finishing. */
 const GRACE_MS = 10_000;

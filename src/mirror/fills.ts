@@ -4,50 +4,11 @@
  * A client holds a ticket. The fill goes on when tickets are released; what happens to one nobody waits for any more
  * is policy (`planAbandoned`), not a matter of sockets.
  */
-import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/failure.ts";
-import type { Emitter } from "../base/notices.ts";
-import type { Graph } from "../meta/graph.ts";
-import type { Inventory } from "../meta/inventory.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { BlobStore } from "../store/blobstore.ts";
-import type { Follower } from "../store/follower.ts";
-import type { Absence } from "../upstream/upstream.ts";
 import { Fill } from "./fill.ts";
-import type { MirrorNotices } from "./notices.ts";
 import type { Route } from "./route.ts";
-
-/** One client's interest in a fill. */
-export interface Ticket {
-  /** True where the fill already ran when this client came. */
-  readonly joined: boolean;
-  /**
-   * Resolves once a follower can be opened, or with the upstream's no; rejects with what stopped the fill.
-   * Blobs smaller than the barrier are verified by then.
-   */
-  readonly ready: Promise<Absence | undefined>;
-  /** Where the fill is and how fast it goes; meaningful after `ready`. */
-  progress(): FillProgress;
-  /** Opens a follower; closing it releases the ticket. */
-  follow(): Follower;
-  /** Ends the interest without a follower. May be called more than once. */
-  release(): void;
-}
-
-export interface FillProgress {
-  readonly sizeBytes: number;
-  readonly visibleBytes: number;
-  /** Average since the first byte; 0 where there is nothing to measure yet. */
-  readonly bytesPerSecond: number;
-}
-
-export interface FillParts {
-  readonly store: BlobStore;
-  readonly inventory: Inventory;
-  readonly graph: Graph;
-  readonly clock: Clock;
-  readonly notices: Emitter<MirrorNotices>;
-}
+import type { FillParts, Ticket } from "./ticket.ts";
 
 /** How many fills may run at once; more would only make each of them slower, and hold a file and two sockets each. */
 const MAX_FILLS = 512;

@@ -17,11 +17,12 @@ import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import { type Absence, type BlobHead, isAbsence, MAX_MANIFEST_BYTES, type ManifestBody } from "../upstream/upstream.ts";
 import type { Absences } from "./absences.ts";
-import type { Fills, Ticket } from "./fills.ts";
+import type { Fills } from "./fills.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
+import type { Ticket } from "./ticket.ts";
 
 export interface LocalOriginParts {
   readonly tags: Tags;
@@ -72,7 +73,7 @@ export class LocalOrigin implements Origin {
       const { upstream } = route.source;
       const at = this.#parts.clock.now();
       const head = await upstream.headManifest(route.repository, { type: "tag", tag }, this.#abort.signal);
-      if (isAbsence(head)) return this.#absent(route, tag, head);
+      if (isAbsence(head)) return this.#untagged(route, tag, head);
       this.#parts.absences.forget(route, tag);
       const { digest, mediaType, sizeBytes } = head;
       if (digest === undefined || mediaType === undefined || sizeBytes === undefined) return undefined;
@@ -149,7 +150,7 @@ export class LocalOrigin implements Origin {
     const at = this.#parts.clock.now();
     const { upstream } = route.source;
     const body = await upstream.getManifest(route.repository, { type: "tag", tag }, this.#abort.signal);
-    return isAbsence(body) ? this.#absent(route, tag, body) : await this.#keep(route, body, undefined, at);
+    return isAbsence(body) ? this.#untagged(route, tag, body) : await this.#keep(route, body, undefined, at);
   }
 
   async #fetchByDigest(route: Route, digest: Digest): Promise<Fetched | Absence> {
@@ -195,6 +196,20 @@ export class LocalOrigin implements Origin {
       if (sighting?.digest === manifest.digest) this.#name(route, tag, manifest, sighting.at);
     }
     this.#expected.delete(key);
+  }
+
+  /**
+   * The upstream no longer has the tag. What is stored of it is not served as if nothing had happened; it is kept for the
+   * case that the upstream fails, as it was before.
+   */
+  #untagged(route: Route, tag: Tag, absence: Absence): Absence {
+    this.#sightings.delete(tagKey(route, tag));
+    const entry = this.#parts.tags.find(route, tag);
+    const mustAskAt = this.#parts.clock.now() - route.source.freshness.staleWhileRevalidate;
+    if (entry !== undefined && entry.checkedAt > mustAskAt) {
+      this.#record("a tag could not be recorded", () => this.#parts.tags.put(route, tag, entry.digest, mustAskAt));
+    }
+    return this.#absent(route, tag, absence);
   }
 
   #absent(route: Route, what: string, absence: Absence): Absence {

@@ -106,8 +106,9 @@ export class Manifests {
     }
     const stored = entry === undefined ? undefined : (shelf.peek(entry.digest) ?? (await shelf.find(entry.digest)));
     if (entry === undefined || stored === undefined) return await this.#ask(route, tag, wantBody, caller, false);
-    if (offline) return this.#stale(route, entry, stored, "offline");
-    switch (judgeFreshness(entry.checkedAt, route.source.freshness, clock.now())) {
+    const freshness = judgeFreshness(entry.checkedAt, route.source.freshness, clock.now());
+    if (offline && freshness !== "use") return this.#stale(route, entry, stored, "offline");
+    switch (freshness) {
       case "use":
         return this.#fresh(route, entry, stored);
       case "useAndRefresh":

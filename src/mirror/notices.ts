@@ -17,7 +17,7 @@ export interface MirrorNotices extends UpstreamNotices {
     readonly digest: string;
     readonly bytes: number;
     readonly durationMs: number;
-    /** Undefined where the blob was stored. */
+    /** Undefined where the blob was stored, or where the upstream has none (`bytes` is 0 then). */
     readonly failure: Error | undefined;
   };
   followerOpened: undefined;

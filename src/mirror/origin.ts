@@ -5,9 +5,9 @@
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Absence, BlobHead } from "../upstream/upstream.ts";
-import type { Ticket } from "./fills.ts";
 import type { Route } from "./route.ts";
 import type { ShelvedManifest } from "./shelf.ts";
+import type { Ticket } from "./ticket.ts";
 
 /** What an upstream last said a tag names, without its content. */
 export interface Sighting {

@@ -60,7 +60,8 @@ export class Shelf {
     if (held !== undefined) return held;
     const mediaType = this.#parts.inventory.findMediaType(digest);
     if (mediaType === undefined) return undefined;
-    const bytes = await this.#parts.store.read(digest, MAX_MANIFEST_BYTES);
+    const bytes = await this.#read(digest);
+    if (bytes === "unreadable") return undefined;
     // Manifests are small: bit rot and truncation are looked for whenever one comes from disk.
     if (bytes === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) {
       await this.#drop(digest, bytes !== undefined);
@@ -92,7 +93,9 @@ export class Shelf {
       });
     }
     const content = parseManifest(served.bytes, served.mediaType);
-    const manifest = { digest, mediaType: content.mediaType, bytes: served.bytes };
+    // Where a document does not say its own type, the first that it was served with stays.
+    const mediaType = this.#parts.inventory.findMediaType(digest) ?? content.mediaType;
+    const manifest = { digest, mediaType, bytes: served.bytes };
     try {
       await this.#write(manifest);
       this.#link(place, manifest);
@@ -143,13 +146,25 @@ export class Shelf {
     inventory.addManifest(manifest.digest, manifest.mediaType);
   }
 
+  /** A disk in trouble is no reason to refuse what the upstream could still tell. */
+  async #read(digest: Digest): Promise<Buffer | "unreadable" | undefined> {
+    try {
+      return await this.#parts.store.read(digest, MAX_MANIFEST_BYTES);
+    } catch (cause) {
+      if (!isFailure(cause, "storage")) throw cause;
+      this.#parts.notices.emit("storageTrouble", { message: "a stored manifest cannot be read", cause });
+      return "unreadable";
+    }
+  }
+
+  /** Told once: the row goes with the first time. */
   async #drop(digest: Digest, damaged: boolean): Promise<void> {
     const { store, inventory, notices } = this.#parts;
-    const what = damaged ? "no longer matches its digest" : "has lost its file";
-    notices.emit("storageTrouble", {
-      message: `stored manifest ${digest} ${what}; it will be fetched again`,
-      cause: undefined,
-    });
+    if (damaged || inventory.findSize(digest) !== undefined) {
+      const what = damaged ? "no longer matches its digest" : "has lost its file";
+      const message = `stored manifest ${digest} ${what}; it will be fetched again`;
+      notices.emit("storageTrouble", { message, cause: undefined });
+    }
     inventory.dropBlob(digest);
     await store.remove(digest).catch((error: unknown) => {
       if (!isFailure(error, "storage")) throw error;

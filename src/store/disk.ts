@@ -4,7 +4,7 @@
  * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` at start-up belongs to no one and
  * is removed. Paths are made of parsed digests only.
  */
-import { close, constants, fstat, fsync, open as openFd, read as readFd } from "node:fs";
+import { close, constants, existsSync, fstat, fsync, open as openFd, read as readFd } from "node:fs";
 import { mkdir, readdir, rm, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -55,7 +55,8 @@ export class DiskStore implements BlobStore {
   async open(digest: Digest): Promise<Follower | undefined> {
     let fd: number;
     try {
-      fd = await openAsync(this.#pathOf(digest), constants.O_RDONLY);
+      // Not blocking: something that is no file might otherwise hold the thread.
+      fd = await openAsync(this.#pathOf(digest), constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
       if (errnoOf(cause) === "ENOENT") return undefined;
       throw storageFailure("cannot open a stored blob", cause);
@@ -115,7 +116,7 @@ export class DiskStore implements BlobStore {
 
   /** A new directory is a new name too: its parent is synced, once. */
   async #make(directory: string): Promise<void> {
-    if (this.#madeDirectories.has(directory)) return;
+    if (this.#madeDirectories.has(directory) && existsSync(directory)) return;
     const first = await mkdir(directory, { recursive: true });
     if (first !== undefined) {
       await syncDirectory(dirname(directory));

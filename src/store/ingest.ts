@@ -45,6 +45,7 @@ export class DiskIngest implements Ingest, Watched {
   #writing = false;
   #verified = false;
   #failure: Error | undefined;
+  #removed: Promise<void> | undefined;
   #drain: (() => void) | undefined;
   #flushed: (() => void) | undefined;
   #closed = false;
@@ -119,11 +120,14 @@ export class DiskIngest implements Ingest, Watched {
   }
 
   async fail(reason: Error): Promise<void> {
-    if (this.#verified || this.#failure !== undefined) return;
-    this.#failure = reason;
-    this.#pending = [];
-    this.#wake();
-    await rmAsync(this.#paths.partial, { force: true }).catch(() => {});
+    if (this.#verified) return;
+    if (this.#failure === undefined) {
+      this.#failure = reason;
+      this.#pending = [];
+      this.#wake();
+      this.#removed = rmAsync(this.#paths.partial, { force: true }).catch(() => {});
+    }
+    await this.#removed;
   }
 
   follow(onClose: () => void): Follower {

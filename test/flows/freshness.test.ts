@@ -200,3 +200,23 @@ async function untilFresh(tag: string) {
   }
   throw new Error("the tag never became fresh");
 }
+
+test("a tag that the upstream has deleted is 404 for good, and served stale only when the upstream fails", async () => {
+  await staged(async ({ upstream, clock, tag }) => {
+    upstream.shelves.remove("library/demo", "1");
+    await clock.advance(30 * MINUTE);
+    assert.equal((await get(tag)).status, 200, "served while it is refreshed behind");
+    await upstream.waitFor({ kind: "manifest", method: "HEAD" });
+    for (let tries = 0; tries < 100 && (await get(tag)).status === 200; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    assert.equal((await get(tag)).status, 404);
+    await clock.advance(11_000);
+    assert.equal((await get(tag)).status, 404, "the negative cache is over, and the tag does not come back");
+    upstream.fault({ kind: "manifest" }, { status: 503 });
+    await clock.advance(11_000);
+    const stale = await get(tag);
+    assert.equal(stale.status, 200);
+    assert.match(String(stale.headers["cache-status"]), /detail=stale$/);
+  });
+});

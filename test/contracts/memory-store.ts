@@ -1,0 +1,214 @@
+/**
+ * A blob store without a name in any file system: bytes lie in files that were unlinked when they were made, in memory
+ * where the machine has a file system there. It writes one turn of the event loop behind, so that whoever must wait does.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { existsSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Failure } from "../../src/base/failure.ts";
+import { algorithmOf, type Digest, finishDigest } from "../../src/oci/digest.ts";
+import { BARRIER_BYTES, type BlobStore, type Ingest } from "../../src/store/blobstore.ts";
+import { type Follower, GrowingFollower, StoredFollower, type Waiter, type Watched } from "../../src/store/follower.ts";
+import { OpenFile } from "../../src/store/openfile.ts";
+
+const PLACE = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+const HIGH_WATER_BYTES = 1024 * 1024;
+let serial = 0;
+
+interface Stored {
+  readonly file: OpenFile;
+  readonly sizeBytes: number;
+}
+
+export class MemoryStore implements BlobStore {
+  /** Part of the name of every file of this store. */
+  readonly mark = `wharfinger-memory-${process.pid}-${++serial}`;
+  readonly #blobs = new Map<Digest, Stored>();
+  readonly #unended = new Set<MemoryIngest>();
+
+  /** Writes that have neither been stored nor failed. */
+  get unended(): number {
+    return this.#unended.size;
+  }
+
+  async open(digest: Digest): Promise<Follower | undefined> {
+    const stored = this.#blobs.get(digest);
+    return stored === undefined ? undefined : new StoredFollower(digest, stored.sizeBytes, stored.file.retain());
+  }
+
+  async read(digest: Digest, limitBytes: number): Promise<Buffer | undefined> {
+    const stored = this.#blobs.get(digest);
+    if (stored === undefined) return undefined;
+    if (stored.sizeBytes > limitBytes) throw new Failure("storage", `${digest} is larger than ${limitBytes} bytes`);
+    const bytes = Buffer.alloc(stored.sizeBytes);
+    if (bytes.length > 0) readSync(stored.file.fd, bytes, 0, bytes.length, 0);
+    return bytes;
+  }
+
+  async ingest(digest: Digest): Promise<Ingest> {
+    const path = join(PLACE, `${this.mark}-${++serial}`);
+    const fd = openSync(path, "wx+", 0o600);
+    unlinkSync(path);
+    const ingest: MemoryIngest = new MemoryIngest(digest, new OpenFile(fd), {
+      store: (stored) => {
+        this.#blobs.get(digest)?.file.release();
+        this.#blobs.set(digest, stored);
+      },
+      end: () => this.#unended.delete(ingest),
+    });
+    this.#unended.add(ingest);
+    return ingest;
+  }
+
+  async remove(digest: Digest): Promise<void> {
+    this.#blobs.get(digest)?.file.release();
+    this.#blobs.delete(digest);
+  }
+
+  async freeBytes(): Promise<number> {
+    return 2 ** 40;
+  }
+
+  /** Lets go of everything that is stored. */
+  clear(): void {
+    for (const { file } of this.#blobs.values()) file.release();
+    this.#blobs.clear();
+  }
+}
+
+interface Home {
+  store(stored: Stored): void;
+  end(): void;
+}
+
+class MemoryIngest implements Ingest, Watched {
+  readonly digest: Digest;
+  readonly #file: OpenFile;
+  readonly #home: Home;
+  readonly #hash: Hash;
+  readonly #waiters = new Set<Waiter>();
+  #sizeBytes: number | undefined;
+  #received = 0;
+  #written = 0;
+  #pending: Buffer[] = [];
+  #verified = false;
+  #failure: Error | undefined;
+  #drain: (() => void) | undefined;
+  #closed = false;
+
+  constructor(digest: Digest, file: OpenFile, home: Home) {
+    this.digest = digest;
+    this.#file = file;
+    this.#home = home;
+    this.#hash = createHash(algorithmOf(digest));
+  }
+
+  get receivedBytes(): number {
+    return this.#received;
+  }
+
+  get sizeBytes(): number | undefined {
+    return this.#sizeBytes;
+  }
+
+  declareSize(sizeBytes: number): void {
+    if (this.#sizeBytes !== undefined && this.#sizeBytes !== sizeBytes) {
+      throw new Failure("corrupt", `another size: ${this.#sizeBytes}, now ${sizeBytes}`);
+    }
+    this.#sizeBytes = sizeBytes;
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#received += chunk.length;
+    if (this.#sizeBytes !== undefined && this.#received > this.#sizeBytes)
+      throw new Failure("corrupt", "too many bytes");
+    this.#hash.update(chunk);
+    if (this.#pending.length === 0) setImmediate(() => this.#flush());
+    this.#pending.push(chunk);
+    return this.#received - this.#written < HIGH_WATER_BYTES;
+  }
+
+  onDrain(callback: () => void): void {
+    this.#drain = callback;
+  }
+
+  async finish(): Promise<{ sizeBytes: number; stored: Promise<void> }> {
+    if (this.#sizeBytes !== undefined && this.#received !== this.#sizeBytes)
+      throw new Failure("corrupt", "too few bytes");
+    this.#flush();
+    if (this.#failure !== undefined) throw this.#failure;
+    const found = finishDigest(algorithmOf(this.digest), this.#hash);
+    if (found !== this.digest) {
+      throw new Failure("corrupt", `other content: ${found}`, { detail: { expected: this.digest, found } });
+    }
+    this.#sizeBytes = this.#received;
+    this.#verified = true;
+    this.#home.store({ file: this.#file.retain(), sizeBytes: this.#received });
+    this.#home.end();
+    this.#wake();
+    return { sizeBytes: this.#received, stored: Promise.resolve() };
+  }
+
+  async fail(reason: Error): Promise<void> {
+    if (this.#verified || this.#failure !== undefined) return;
+    this.#failure = reason;
+    this.#pending = [];
+    this.#home.end();
+    this.#wake();
+  }
+
+  follow(onClose: () => void): Follower {
+    if (this.#sizeBytes === undefined) throw new Error("followed before its size was known");
+    return new GrowingFollower(this.digest, this.#sizeBytes, this.#file.retain(), this, onClose);
+  }
+
+  visible(): number {
+    if (this.#verified) return this.#written;
+    if (this.#sizeBytes === undefined) return 0;
+    return Math.max(0, Math.min(this.#written, this.#sizeBytes - BARRIER_BYTES));
+  }
+
+  failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  watch(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+  }
+
+  unwatch(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#file.release();
+  }
+
+  #flush(): void {
+    if (this.#closed) return;
+    for (const chunk of this.#pending.splice(0)) {
+      for (let at = 0; at < chunk.length; ) {
+        const count = writeSync(this.#file.fd, chunk, at, chunk.length - at, this.#written);
+        at += count;
+        this.#written += count;
+      }
+    }
+    this.#wake();
+    const drain = this.#drain;
+    this.#drain = undefined;
+    drain?.();
+  }
+
+  #wake(): void {
+    const visible = this.visible();
+    for (const waiter of this.#waiters) {
+      if (visible <= waiter.position && this.#failure === undefined) continue;
+      this.#waiters.delete(waiter);
+      waiter.wake();
+    }
+  }
+}

@@ -1,0 +1,126 @@
+/** Pieces of a blob on their way to a socket. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { planMultipart } from "../../src/http/multipart.ts";
+import { type Piece, sendPieces } from "../../src/http/send.ts";
+import { digestOf } from "../../src/oci/digest.ts";
+import type { Follower } from "../../src/store/follower.ts";
+import { MemoryStore } from "../contracts/memory-store.ts";
+import { seededBytes } from "../kit/content.ts";
+import { fakeExchange } from "./fake-exchange.ts";
+
+const SIZE = 3 * 1024 * 1024 + 17;
+const BYTES = seededBytes(SIZE);
+
+async function withStored(work: (store: MemoryStore) => Promise<void>): Promise<void> {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.write(BYTES);
+  await (await ingest.finish()).stored;
+  ingest.close();
+  try {
+    await work(store);
+  } finally {
+    store.clear();
+  }
+}
+
+const open = async (store: MemoryStore) => (await store.open(digestOf(BYTES))) ?? assert.fail("not stored");
+
+/** Sends as the front does: what fails before the first byte would become an error, what fails later is a cut. */
+function send(follower: Follower, pieces: readonly Piece[]) {
+  const made = fakeExchange();
+  made.exchange.head(200, {});
+  const over = once(made.response, "close");
+  sendPieces(made.exchange, follower, pieces, (error) => made.exchange.cut(error));
+  return { ...made, over };
+}
+
+test("pieces are sent in their order, each byte counted, and the answer ends", () =>
+  withStored(async (store) => {
+    const pieces = [{ start: 5, end: 9 }, Buffer.from("between"), { start: 0, end: SIZE - 1 }, Buffer.from("after")];
+    const { response, over, answered } = send(await open(store), pieces);
+    await over;
+    const expected = Buffer.concat([BYTES.subarray(5, 10), Buffer.from("between"), BYTES, Buffer.from("after")]);
+    assert.ok(response.body.equals(expected));
+    assert.equal(response.destroyed, false);
+    assert.equal(answered[0]?.bytes, expected.length);
+    assert.equal(answered[0]?.aborted, false);
+  }));
+
+test("small first ranges do not make the rest of the answer crawl", () =>
+  withStored(async (store) => {
+    const ranges = [
+      { start: 0, end: 0 },
+      { start: 10, end: 10 },
+      { start: 100, end: 64 * 1024 + 99 },
+    ];
+    const plan = planMultipart(ranges, SIZE, "application/octet-stream");
+    const { response, over } = send(await open(store), plan.pieces);
+    await over;
+    assert.equal(response.body.length, plan.contentLength);
+    assert.ok(response.chunks.length < 20, `64 KiB were sent in ${response.chunks.length} writes`);
+  }));
+
+test("a fill that fails breaks the answer off short of its end, and what was there has left", async () => {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.declareSize(SIZE);
+  let closed = 0;
+  const follower = ingest.follow(() => {
+    closed += 1;
+  });
+  const { exchange, response, over, answered } = send(follower, [{ start: 0, end: SIZE - 1 }]);
+  ingest.write(BYTES.subarray(0, 500_000));
+  while (exchange.bytes < 500_000) await new Promise((resolve) => setImmediate(resolve));
+  const reason = new Failure("unreachable", "the upstream has gone");
+  await ingest.fail(reason);
+  await over;
+  ingest.close();
+  assert.equal(response.writableFinished, false);
+  assert.ok(response.body.equals(BYTES.subarray(0, 500_000)));
+  assert.equal(answered[0]?.error, reason);
+  assert.equal(closed, 1);
+});
+
+test("a fill that fails before its first byte leaves the answer to whoever can still change it", async () => {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.declareSize(SIZE);
+  const { exchange, response } = fakeExchange();
+  exchange.head(200, {});
+  const reason = new Failure("unreachable", "the upstream has gone");
+  const failed = new Promise<Error>((resolve) =>
+    sendPieces(
+      exchange,
+      ingest.follow(() => {}),
+      [{ start: 0, end: SIZE - 1 }],
+      resolve,
+    ),
+  );
+  await ingest.fail(reason);
+  assert.equal(await failed, reason);
+  assert.equal(exchange.begun, false);
+  assert.equal(response.destroyed, false);
+  response.destroy();
+  ingest.close();
+});
+
+test("a client that leaves takes its follower along, once, and is no error", () =>
+  withStored(async (store) => {
+    let closed = 0;
+    const follower = await open(store);
+    const { close } = follower;
+    follower.close = () => {
+      closed += 1;
+      close.call(follower);
+    };
+    const { response, answered } = send(follower, [{ start: 0, end: SIZE - 1 }]);
+    response.destroy();
+    for (let turn = 0; turn < 200 && closed === 0; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(closed, 1);
+    assert.equal(answered[0]?.aborted, true);
+    assert.equal(answered[0]?.error, undefined);
+  }));

@@ -1,0 +1,79 @@
+/** The space of the store: asked for at most once a second, and left alone for a while after trouble. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Failure } from "../../src/base/failure.ts";
+import { Capacity } from "../../src/mirror/capacity.ts";
+import { MemoryStore } from "../contracts/memory-store.ts";
+import { ManualClock } from "../kit/clock.ts";
+import { withRooms } from "../meta/rooms.ts";
+import { recorded } from "./parts.ts";
+
+const REST_MS = 30_000;
+
+async function withCapacity(
+  work: (scene: {
+    capacity: Capacity;
+    clock: ManualClock;
+    disk: { free: number | Error; asked: number };
+    troubles: readonly { readonly message: string }[];
+  }) => Promise<void>,
+): Promise<void> {
+  await withRooms(async ({ inventory }) => {
+    const clock = new ManualClock();
+    const disk: { free: number | Error; asked: number } = { free: 10_000, asked: 0 };
+    const store = new MemoryStore();
+    store.freeBytes = async () => {
+      disk.asked += 1;
+      if (typeof disk.free === "number") return disk.free;
+      throw disk.free;
+    };
+    const { notices, facts } = recorded("storageTrouble");
+    const limits = { maxBytes: 5000, minFreeBytes: 100 };
+    const capacity = new Capacity({ store, inventory, limits, clock, notices });
+    await work({ capacity, clock, disk, troubles: facts });
+  });
+}
+
+test("free space is looked at once a second, however often somebody asks", () =>
+  withCapacity(async ({ capacity, clock, disk }) => {
+    for (let round = 0; round < 5; round += 1) assert.equal(await capacity.findRefusal(10), undefined);
+    assert.equal(disk.asked, 1);
+    disk.free = 50;
+    clock.jump(1001);
+    assert.equal(await capacity.findRefusal(10), "disk-full");
+    assert.equal(disk.asked, 2);
+  }));
+
+test("a refusal is told once, and again after it was lifted", () =>
+  withCapacity(async ({ capacity, troubles }) => {
+    for (const size of [6000, 6000, 10, 6000]) await capacity.findRefusal(size);
+    assert.equal(troubles.length, 2);
+    assert.match(troubles[0]?.message ?? "", /cache-full/);
+  }));
+
+test("after the disk failed nothing is stored for a while, and then it is tried again", () =>
+  withCapacity(async ({ capacity, clock }) => {
+    capacity.trouble();
+    assert.equal(await capacity.findRefusal(10), "storage");
+    clock.jump(REST_MS - 1);
+    assert.equal(await capacity.findRefusal(10), "storage");
+    clock.jump(1);
+    assert.equal(await capacity.findRefusal(10), undefined);
+  }));
+
+test("a disk that cannot tell its free space stores nothing, and a bug is no refusal", () =>
+  withCapacity(async ({ capacity, clock, disk }) => {
+    disk.free = new Failure("storage", "gone");
+    assert.equal(await capacity.findRefusal(10), "storage");
+    disk.free = new TypeError("a bug");
+    clock.jump(2000);
+    await assert.rejects(capacity.findRefusal(10), TypeError);
+  }));
+
+test("figures from before the clock was set back are not trusted until it has caught up", () =>
+  withCapacity(async ({ capacity, clock, disk }) => {
+    assert.equal(await capacity.findRefusal(10), undefined);
+    disk.free = 50;
+    clock.jump(-3_600_000);
+    assert.equal(await capacity.findRefusal(10), "disk-full");
+  }));

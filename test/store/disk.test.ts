@@ -1,0 +1,140 @@
+/** Blobs as files: the contract, and what only a disk can do. */
+import assert from "node:assert/strict";
+import { chmod, mkdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { isFailure } from "../../src/base/failure.ts";
+import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
+import { DiskStore } from "../../src/store/disk.ts";
+import { describeBlobStore } from "../contracts/blobstore.ts";
+import { readToEnd } from "../contracts/reading.ts";
+import { seededBytes } from "../kit/content.ts";
+import { filesUnder } from "../kit/residue.ts";
+import { makeTempDir } from "../kit/temp.ts";
+
+describeBlobStore("disk", async () => {
+  const dir = await makeTempDir("store");
+  return {
+    store: await DiskStore.open(dir.path),
+    mark: dir.path,
+    leftovers: () => filesUnder(join(dir.path, "partial")),
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  };
+});
+
+const pathOf = (root: string, digest: Digest) =>
+  join(root, "blobs", "sha256", hexOf(digest).slice(0, 2), hexOf(digest));
+
+async function put(store: DiskStore, bytes: Buffer): Promise<Digest> {
+  const ingest = await store.ingest(digestOf(bytes));
+  ingest.write(bytes);
+  await (await ingest.finish()).stored;
+  ingest.close();
+  return ingest.digest;
+}
+
+test("what an earlier run left unfinished is removed at start, what it finished is there", async () => {
+  await using dir = await makeTempDir("store");
+  const bytes = seededBytes(1000);
+  const digest = await put(await DiskStore.open(dir.path), bytes);
+  await writeFile(join(dir.path, "partial", `sha256-${hexOf(digest)}.1`), "half");
+  await writeFile(join(dir.path, "partial", "probe"), "");
+  await mkdir(join(dir.path, "partial", "odd"));
+  await writeFile(join(dir.path, "partial", "odd", "file"), "x");
+  const store = await DiskStore.open(dir.path);
+  assert.deepEqual(await filesUnder(join(dir.path, "partial")), []);
+  assert.deepEqual(await store.read(digest, 1000), bytes);
+});
+
+test("a stored blob is a read-only file named by its digest, and holds just its bytes", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(1000);
+  const digest = await put(store, bytes);
+  const path = pathOf(dir.path, digest);
+  assert.equal((await stat(path)).mode & 0o7777, 0o444);
+  assert.deepEqual(await readFile(path), bytes);
+  assert.equal((await filesUnder(dir.path)).length, 1);
+});
+
+test("a blob that is still being written is in no place where it could be taken for a stored one", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(300_000);
+  const ingest = await store.ingest(digestOf(bytes));
+  ingest.declareSize(bytes.length);
+  ingest.write(bytes);
+  assert.deepEqual(await filesUnder(join(dir.path, "blobs")), []);
+  assert.equal((await filesUnder(join(dir.path, "partial"))).length, 1);
+  await ingest.fail(new Error("over"));
+  ingest.close();
+  assert.deepEqual(await filesUnder(dir.path), []);
+});
+
+test("something else than a file in a blob's place is trouble of the storage, and is not read", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const digest = digestOf(Buffer.from("x"));
+  await mkdir(pathOf(dir.path, digest), { recursive: true });
+  await assert.rejects(store.open(digest), (error) => isFailure(error, "storage") && /not a file/.test(error.message));
+  await assert.rejects(store.read(digest, 10), (error) => isFailure(error, "storage"));
+  await assert.rejects(store.remove(digest), (error) => isFailure(error, "storage"));
+});
+
+test("a file in a directory's place is trouble of the storage", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = Buffer.from("x");
+  const digest = digestOf(bytes);
+  await writeFile(join(dir.path, "blobs", "sha256"), "");
+  await assert.rejects(store.open(digest), (error) => isFailure(error, "storage"));
+  const ingest = await store.ingest(digest);
+  ingest.write(bytes);
+  const { stored } = await ingest.finish();
+  await assert.rejects(stored, (error) => isFailure(error, "storage"));
+  ingest.close();
+  assert.deepEqual(await filesUnder(join(dir.path, "partial")), []);
+});
+
+test("a blob that cannot be named is still read by those who follow it", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(200_000);
+  await writeFile(join(dir.path, "blobs", "sha256"), "");
+  const ingest = await store.ingest(digestOf(bytes));
+  ingest.declareSize(bytes.length);
+  const follower = ingest.follow(() => {});
+  const reading = readToEnd(follower);
+  ingest.write(bytes);
+  const { stored } = await ingest.finish();
+  await assert.rejects(stored, (error) => isFailure(error, "storage"));
+  assert.deepEqual(await reading, bytes);
+  follower.close();
+  ingest.close();
+});
+
+test("a directory that cannot be written fails at start with one clear text", async () => {
+  await using dir = await makeTempDir("store");
+  const file = join(dir.path, "file");
+  await writeFile(file, "");
+  for (const root of [file, join(file, "below")]) {
+    await assert.rejects(DiskStore.open(root), (error) => {
+      assert.ok(isFailure(error, "storage"));
+      assert.ok(error.message.includes(`the cache directory ${root} cannot be written`), error.message);
+      return true;
+    });
+  }
+});
+
+test("a blob cut short behind the store's back fails the read instead of being padded", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const digest = await put(store, seededBytes(1000));
+  const path = pathOf(dir.path, digest);
+  await chmod(path, 0o600);
+  const follower = await store.open(digest);
+  await truncate(path, 10);
+  assert.equal((await store.read(digest, 1000))?.length, 10);
+  await assert.rejects(readToEnd(follower ?? assert.fail()), /ends at/);
+  follower?.close();
+});
