@@ -16,7 +16,7 @@ import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
-import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
+import type { Fetched, Origin, Sighting } from "./origin.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import type { StaleReason, Verdict } from "./verdict.ts";
@@ -98,15 +98,15 @@ export class Manifests {
     if (remembered !== undefined) return absent(remembered, true);
     const entry = tags.find(route, tag);
     const sighting = origin.findSighting(route, tag);
-    if (sighting !== undefined && sighting.at > (entry?.checkedAt ?? 0)) {
-      // Seen later than recorded. A GET records it, and asks the upstream for no more than the content, if that.
-      return wantBody
-        ? await this.#ask(route, tag, true, caller, entry !== undefined)
-        : this.#seen(route, sighting, { cache: "hit" });
-    }
+    const newer = sighting !== undefined && sighting.at > (entry?.checkedAt ?? 0) ? sighting : undefined;
+    if (newer !== undefined && !wantBody) return this.#seen(route, newer, { cache: "hit" });
     const stored = entry === undefined ? undefined : (shelf.peek(entry.digest) ?? (await shelf.find(entry.digest)));
-    if (entry === undefined || stored === undefined) return await this.#ask(route, tag, wantBody, caller, false);
-    const freshness = judgeFreshness(entry.checkedAt, route.source.freshness, clock.now());
+    if (entry === undefined || stored === undefined) {
+      return await unlessAborted(this.#ask(route, tag, wantBody, undefined), caller.signal);
+    }
+    // What was seen since then has to be fetched before it can be served.
+    const judged = judgeFreshness(entry.checkedAt, route.source.freshness, clock.now());
+    const freshness = newer === undefined ? judged : "revalidate";
     if (offline && freshness !== "use") return this.#stale(route, entry, stored, "offline");
     switch (freshness) {
       case "use":
@@ -119,27 +119,28 @@ export class Manifests {
     }
   }
 
-  /** Asks the upstream; whoever only wants to know what the tag names costs it no pull. */
+  /**
+   * Asks the upstream; whoever only wants to know what the tag names costs it no pull.
+   * @param stored what the tag named when it was last asked for, if that is stored.
+   */
   async #ask(
     route: Route,
     tag: Tag,
     wantBody: boolean,
-    caller: Caller,
-    stale: boolean,
+    stored: ShelvedManifest | undefined,
   ): Promise<ManifestAnswer | AbsentAnswer> {
     const { origin } = this.#parts;
+    const stale = stored !== undefined;
     if (!wantBody) {
-      const flight = origin.sightTag(route, tag);
-      const sighting = await unlessAborted(flight.outcome, caller.signal);
-      if (sighting !== undefined) {
-        if (isAbsence(sighting)) return absent(sighting, false);
-        const verdict: Verdict = flight.joined ? { cache: "joined" } : { cache: "miss", stored: false, stale };
-        return this.#seen(route, sighting, verdict);
+      const { outcome, joined } = origin.sightTag(route, tag);
+      const sighting = await outcome;
+      if (sighting !== undefined && isAbsence(sighting)) return absent(sighting, false);
+      if (sighting !== undefined && sighting.digest !== stored?.digest) {
+        return this.#seen(route, sighting, joined ? { cache: "joined" } : { cache: "miss", stored: false, stale });
       }
     }
-    const flight = origin.refreshTag(route, tag);
-    const fetched = await unlessAborted(flight.outcome, caller.signal);
-    return this.#fetched(fetched, flight.joined, stale);
+    const { outcome, joined } = origin.refreshTag(route, tag);
+    return this.#fetched(await outcome, joined, stale);
   }
 
   async #revalidate(
@@ -153,9 +154,10 @@ export class Manifests {
     const { clock } = this.#parts;
     const staleAllowed = mayServeStale(entry.checkedAt, route.source.freshness, clock.now());
     try {
-      if (!staleAllowed) return await this.#ask(route, tag, wantBody, caller, true);
+      const asked = this.#ask(route, tag, wantBody, stored);
+      if (!staleAllowed) return await unlessAborted(asked, caller.signal);
       // The refresh goes on behind a client whose patience ends, and the next one finds what it brought.
-      const answer = await this.#withPatience(this.#refreshOrSight(route, tag, stored, wantBody), caller);
+      const answer = await this.#withPatience(asked, caller);
       return answer ?? this.#stale(route, entry, stored, "unreachable");
     } catch (error) {
       caller.signal.throwIfAborted();
@@ -163,25 +165,6 @@ export class Manifests {
       const reason = error.kind === "limited" ? "limited" : error.kind === "unreachable" ? "unreachable" : "other";
       return this.#stale(route, entry, stored, reason, error.message);
     }
-  }
-
-  async #refreshOrSight(
-    route: Route,
-    tag: Tag,
-    stored: ShelvedManifest,
-    wantBody: boolean,
-  ): Promise<ManifestAnswer | AbsentAnswer> {
-    const { origin } = this.#parts;
-    if (!wantBody) {
-      const flight = origin.sightTag(route, tag);
-      const sighting = await flight.outcome;
-      if (sighting !== undefined && isAbsence(sighting)) return absent(sighting, false);
-      if (sighting !== undefined && sighting.digest !== stored.digest) {
-        return this.#seen(route, sighting, { cache: "miss", stored: false, stale: true });
-      }
-    }
-    const flight: Flown<Fetched | Absence> = origin.refreshTag(route, tag);
-    return this.#fetched(await flight.outcome, flight.joined, true);
   }
 
   #refreshBehind(route: Route, tag: Tag): void {

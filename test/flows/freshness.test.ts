@@ -220,3 +220,16 @@ test("a tag that the upstream has deleted is 404 for good, and served stale only
     assert.match(String(stale.headers["cache-status"]), /detail=stale$/);
   });
 });
+
+test("a moved tag whose content the limited upstream will not give is served as it was, marked stale", async () => {
+  await staged(async ({ upstream, clock, tag }) => {
+    upstream.shelves.add("library/demo", fresh, "1");
+    upstream.fault({ kind: "manifest", method: "GET" }, { status: 429 });
+    await clock.advance(2 * HOUR);
+    assert.equal((await get(tag, { method: "HEAD" })).headers["docker-content-digest"], fresh.digest);
+    const answer = await get(tag);
+    assert.equal(answer.status, 200);
+    assert.deepEqual(answer.body, old.manifest);
+    assert.match(String(answer.headers["cache-status"]), /detail=stale$/);
+  });
+});
