@@ -13,6 +13,7 @@ import { Notices } from "./base/notices.ts";
 import { readCredential } from "./config/credential.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
 import { createAdminApi } from "./http/admin.ts";
+import { openKernelCopy } from "./http/kernelcopy.ts";
 import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
 import { createRegistryApi } from "./http/registry.ts";
 import { type Database, damagedIndex, isDatabaseError, openDatabase } from "./meta/database.ts";
@@ -92,11 +93,11 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
 
   const maxBytes = await maxBytesOf(config, root);
   const limits = { maxBytes, minFreeBytes: config.cache.minFree };
-  const shelf = new Shelf({ store, inventory, graph, clock, notices });
-  const absences = new Absences(clock);
-  const fills = new Fills({ store, inventory, graph, clock, notices });
-  const origin = new LocalOrigin({ tags, graph, shelf, fills, absences, clock, notices });
   const capacity = new Capacity({ store, inventory, limits, clock, notices });
+  const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
+  const absences = new Absences(clock);
+  const fills = new Fills({ store, capacity, inventory, graph, clock, notices });
+  const origin = new LocalOrigin({ tags, graph, shelf, fills, absences, clock, notices });
   const manifests = new Manifests({ tags, graph, shelf, origin, clock, notices, offline: config.offline });
   const blobs = new Blobs({ store, inventory, graph, origin, capacity });
   const stopping = new AbortController();
@@ -116,7 +117,8 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
 
   let phase: "starting" | "serving" | "draining" = "starting";
   const listenerLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, signature });
+  const kernelCopy = config.sendfile ? await openKernelCopy() : undefined;
+  const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, kernelCopy, signature });
   const registry = new Listener(registryApi, listenerLimits);
   const admin = new Listener(
     createAdminApi({

@@ -77,6 +77,7 @@ export const schema = section("", {
   defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),
   offline: yesNo("Never contact an upstream; serve what is stored.", false),
   workers: unsupported("workers", "Processes that answer clients: auto or 1; this version has one.", "auto", 1),
+  sendfile: yesNo("Let the kernel copy stored bytes to clients where it can (Linux, with the koffi package).", true),
   drainTimeout: duration("How long running answers may take to finish after SIGTERM.", "30s"),
   log: section("What is written to standard output.", {
     level: choice("The least level that is written.", LOG_LEVELS, "info"),

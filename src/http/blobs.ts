@@ -8,6 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { absentError } from "./absent.ts";
 import { judgeConditions, rangeCounts } from "./conditional.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KernelCopy } from "./kernelcopy.ts";
 import { planMultipart } from "./multipart.ts";
 import { passOn } from "./pass.ts";
 import { type ByteRange, judgeRange, type RangeVerdict } from "./range.ts";
@@ -18,7 +19,13 @@ import { type Piece, sendPieces } from "./send.ts";
 export const IMMUTABLE = "max-age=31536000, immutable";
 const OCTETS = "application/octet-stream";
 
-export async function serveBlob(exchange: Exchange, blobs: Blobs, route: Route, digest: Digest): Promise<void> {
+export async function serveBlob(
+  exchange: Exchange,
+  blobs: Blobs,
+  route: Route,
+  digest: Digest,
+  kernelCopy: KernelCopy | undefined,
+): Promise<void> {
   const { headers } = exchange.request;
   const rangeHeader = exchange.wantsBody && rangeCounts(headers, digest) ? headers.range : undefined;
   const findSlice = (sizeBytes: number): Slice | undefined => {
@@ -33,7 +40,7 @@ export async function serveBlob(exchange: Exchange, blobs: Blobs, route: Route, 
     return;
   }
   try {
-    reply(exchange, answer, rangeHeader);
+    reply(exchange, answer, rangeHeader, kernelCopy);
   } catch (error) {
     answer.follower?.close();
     answer.passed?.destroy();
@@ -41,7 +48,12 @@ export async function serveBlob(exchange: Exchange, blobs: Blobs, route: Route, 
   }
 }
 
-function reply(exchange: Exchange, answer: BlobAnswer, rangeHeader: string | undefined): void {
+function reply(
+  exchange: Exchange,
+  answer: BlobAnswer,
+  rangeHeader: string | undefined,
+  kernelCopy: KernelCopy | undefined,
+): void {
   const headers = contentHeaders(commonHeaders(exchange, answer.verdict), answer.digest);
   headers["Accept-Ranges"] = "bytes";
   headers["Cache-Control"] = IMMUTABLE;
@@ -67,7 +79,7 @@ function reply(exchange: Exchange, answer: BlobAnswer, rangeHeader: string | und
   }
   const pieces = replyHead(exchange, answer, headers, verdict);
   if (answer.follower === undefined) exchange.end();
-  else sendPieces(exchange, answer.follower, pieces, (error) => replyFailure(exchange, error));
+  else sendPieces(exchange, answer.follower, pieces, (error) => replyFailure(exchange, error), kernelCopy);
 }
 
 function replyHead(

@@ -7,6 +7,7 @@ import type { Emitter } from "../base/notices.ts";
 import type { AnsweredFact, CacheLabel, MirrorNotices } from "../mirror/notices.ts";
 import { findRequestId, newRequestId } from "./requestid.ts";
 
+const SMALL_BODY_BYTES = 64 * 1024;
 /** containerd waits 30 s for headers. */
 const HEAD_PATIENCE_MS = 5000;
 
@@ -83,15 +84,17 @@ export class Exchange {
   }
 
   /** Ends the answer, with its whole body or none. */
-  end(body?: Buffer | string): void {
+  end(body?: Buffer): void {
     this.#firstByteAt ??= performance.now();
     this.#begin();
     if (body === undefined || !this.wantsBody) {
       this.response.end();
       return;
     }
-    this.bytes += typeof body === "string" ? Buffer.byteLength(body) : body.length;
-    this.response.end(body);
+    this.bytes += body.length;
+    // As a string, a small body leaves in one write with its headers.
+    if (body.length <= SMALL_BODY_BYTES) this.response.end(body.toString("latin1"), "latin1");
+    else this.response.end(body);
   }
 
   /**

@@ -27,6 +27,9 @@ export const DEFAULT_LIMITS: ListenerLimits = {
   maxHeaderBytes: 16 * 1024,
 };
 
+/** Longer timers fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -76,7 +79,7 @@ export class Listener {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     // An answer that began before the drain leaves its connection idle when it ends, not closed.
     const sweep = setInterval(() => this.#server.closeIdleConnections(), 100);
-    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.min(graceMs, MAX_TIMER_MS));
     await closed;
     clearInterval(sweep);
     clearTimeout(timer);

@@ -14,6 +14,7 @@ import { type Addressing, type RoutingTable, routeTo, selectUpstream } from "../
 import { serveBlob } from "./blobs.ts";
 import { type ParsedCall, parseCall } from "./call.ts";
 import { ClientGone, Exchange } from "./exchange.ts";
+import type { KernelCopy } from "./kernelcopy.ts";
 import { replyList } from "./listings.ts";
 import { serveManifest } from "./manifests.ts";
 import { commonHeaders, replyError, replyFailure } from "./reply.ts";
@@ -24,6 +25,8 @@ export interface RegistryParts {
   readonly listings: Listings;
   readonly routing: RoutingTable<Source>;
   readonly notices: Emitter<MirrorNotices>;
+  /** Undefined where the kernel is not to copy, or cannot. */
+  readonly kernelCopy: KernelCopy | undefined;
   /** How this very mirror signs requests to upstreams in `Via`; a request that carries it has come back to us. */
   readonly signature: string;
 }
@@ -63,7 +66,7 @@ async function serve(parts: RegistryParts, exchange: Exchange): Promise<void> {
         "Content-Type": "application/json",
         "Content-Length": 2,
       });
-      exchange.end("{}");
+      exchange.end(Buffer.from("{}"));
       return;
     case "catalog": {
       const source = selectUpstream(parts.routing, addressing);
@@ -89,7 +92,7 @@ async function serveNamed(
       return await serveManifest(exchange, parts.manifests, route, call.reference);
     case "blob":
       exchange.reference = call.digest;
-      return await serveBlob(exchange, parts.blobs, route, call.digest);
+      return await serveBlob(exchange, parts.blobs, route, call.digest, parts.kernelCopy);
     case "tags":
       return replyList(exchange, await parts.listings.tags(route, call.paging, exchange), "tags", call.name);
     case "referrers": {

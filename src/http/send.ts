@@ -1,6 +1,6 @@
 /**
  * Writes pieces of a stored or growing blob to a response: big positional reads, one read ahead of the write that is
- * under way, no promise and no stream per chunk.
+ * under way, no promise and no stream per chunk. Where the kernel can copy by itself, it does most of it.
  *
  * A buffer is written to again only after the socket has let go of it. The body ends exactly at its announced length, or
  * the connection is broken off.
@@ -9,13 +9,24 @@ import { read } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import type { Follower } from "../store/follower.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KernelCopy } from "./kernelcopy.ts";
 import type { ByteRange } from "./range.ts";
 
 /** Text between the parts of a multipart body, or bytes of the blob. */
 export type Piece = Buffer | ByteRange;
 
-const CHUNK_BYTES = 1024 * 1024;
-const MAX_BUFFERS = 2;
+/** How bytes are moved: by reads of this size into so many buffers. */
+interface Pace {
+  readonly chunkBytes: number;
+  readonly buffers: number;
+}
+
+const PORTABLE: Pace = { chunkBytes: 1024 * 1024, buffers: 2 };
+/** With the kernel's help, an ordinary write serves to wait until the socket takes more. */
+const HELPED: Pace = { chunkBytes: 64 * 1024, buffers: 1 };
+/** More at once would keep the event loop from others. */
+const MAX_COPY_BYTES = 4 * 1024 * 1024;
+const MIN_COPY_BYTES = 128 * 1024;
 
 /**
  * Takes over the follower and ends the answer, whose headers have been set.
@@ -26,8 +37,9 @@ export function sendPieces(
   follower: Follower,
   pieces: readonly Piece[],
   fail: (error: Error) => void,
+  kernelCopy?: KernelCopy,
 ): void {
-  new Sender(exchange, follower, pieces, fail).start();
+  new Sender(exchange, follower, pieces, fail, kernelCopy).start();
 }
 
 class Sender {
@@ -35,6 +47,8 @@ class Sender {
   readonly #onFailure: (error: Error) => void;
   readonly #follower: Follower;
   readonly #pieces: readonly Piece[];
+  readonly #kernelCopy: KernelCopy | undefined;
+  readonly #pace: Pace;
   readonly #bufferBytes: number;
   readonly #free: Buffer[] = [];
   #made = 0;
@@ -44,12 +58,20 @@ class Sender {
   #waiting = false;
   #over = false;
 
-  constructor(exchange: Exchange, follower: Follower, pieces: readonly Piece[], onFailure: (error: Error) => void) {
+  constructor(
+    exchange: Exchange,
+    follower: Follower,
+    pieces: readonly Piece[],
+    onFailure: (error: Error) => void,
+    kernelCopy: KernelCopy | undefined,
+  ) {
     this.#exchange = exchange;
     this.#onFailure = onFailure;
     this.#follower = follower;
     this.#pieces = pieces;
-    this.#bufferBytes = Math.min(CHUNK_BYTES, longestOf(pieces));
+    this.#kernelCopy = kernelCopy;
+    this.#pace = kernelCopy === undefined ? PORTABLE : HELPED;
+    this.#bufferBytes = Math.min(this.#pace.chunkBytes, longestOf(pieces));
   }
 
   start(): void {
@@ -85,7 +107,6 @@ class Sender {
       this.#exchange.end();
       return;
     }
-    if (Buffer.isBuffer(piece)) throw new Error("a text piece was not stepped over");
     const buffer = this.#free.pop() ?? this.#make();
     if (buffer === undefined) return;
     const failure = this.#follower.failure();
@@ -93,7 +114,7 @@ class Sender {
       this.#fail(failure);
       return;
     }
-    const available = Math.min(this.#follower.visible(), piece.end + 1) - this.#position;
+    const available = this.#available();
     if (available <= 0) {
       this.#free.push(buffer);
       this.#waiting = true;
@@ -119,22 +140,45 @@ class Sender {
       this.#fail(new Failure("storage", `the stored blob ${what}`, { cause: error }));
       return;
     }
-    this.#position += count;
     this.#exchange.write(count === buffer.length ? buffer : buffer.subarray(0, count), (failed) => {
       if (failed !== undefined && failed !== null) return;
       this.#free.push(buffer);
+      this.#copy();
       this.#pump();
     });
-    const piece = this.#pieces[this.#piece];
-    if (piece !== undefined && !Buffer.isBuffer(piece) && this.#position > piece.end) {
-      this.#piece += 1;
-      this.#enter();
-    }
+    this.#advance(count);
     this.#pump();
   }
 
+  /** Everything written has left: the kernel may go on from here. */
+  #copy(): void {
+    if (this.#kernelCopy === undefined || this.#over || this.#reading || this.#follower.failure() !== undefined) return;
+    const { response } = this.#exchange;
+    if (response.socket === null || response.writableLength > 0) return;
+    const count = Math.min(this.#available(), MAX_COPY_BYTES);
+    if (count < MIN_COPY_BYTES) return;
+    const moved = this.#kernelCopy.copy(response.socket, this.#follower.fd, this.#position, count);
+    this.#exchange.bytes += moved;
+    this.#advance(moved);
+  }
+
+  /** Bytes of the current piece that may be sent now. */
+  #available(): number {
+    const piece = this.#pieces[this.#piece];
+    if (piece === undefined || Buffer.isBuffer(piece)) return 0;
+    return Math.min(this.#follower.visible(), piece.end + 1) - this.#position;
+  }
+
+  #advance(count: number): void {
+    this.#position += count;
+    const piece = this.#pieces[this.#piece];
+    if (piece === undefined || Buffer.isBuffer(piece) || this.#position <= piece.end) return;
+    this.#piece += 1;
+    this.#enter();
+  }
+
   #make(): Buffer | undefined {
-    if (this.#made === MAX_BUFFERS) return undefined;
+    if (this.#made === this.#pace.buffers) return undefined;
     this.#made += 1;
     return Buffer.allocUnsafeSlow(this.#bufferBytes);
   }

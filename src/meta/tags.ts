@@ -1,10 +1,13 @@
 /**
  * What each tag named when its upstream was last asked. State, not an index: it cannot be rebuilt from files.
  */
+import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Database } from "./database.ts";
-import type { Place, Repositories } from "./repositories.ts";
+import { type Place, placeKey, type Repositories } from "./repositories.ts";
+
+const MAX_HELD = 20_000;
 
 export interface TagEntry {
   readonly digest: Digest;
@@ -17,6 +20,8 @@ export class Tags {
   readonly #find;
   readonly #put;
   readonly #names;
+  /** Rows as they stand in the database, which has no other writer. */
+  readonly #held = new LRUCache<string, TagEntry>({ max: MAX_HELD });
 
   constructor(database: Database, repositories: Repositories) {
     this.#repositories = repositories;
@@ -29,15 +34,21 @@ export class Tags {
   }
 
   find(place: Place, tag: Tag): TagEntry | undefined {
+    const key = `${placeKey(place)}:${tag}`;
+    const held = this.#held.get(key);
+    if (held !== undefined) return held;
     const id = this.#repositories.findId(place);
     if (id === undefined) return undefined;
     const row = this.#find.get(id, tag);
     if (row === undefined) return undefined;
-    return { digest: String(row["digest"]) as Digest, checkedAt: Number(row["checked_at"]) };
+    const entry = { digest: String(row["digest"]) as Digest, checkedAt: Number(row["checked_at"]) };
+    this.#held.set(key, entry);
+    return entry;
   }
 
   put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
     this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
+    this.#held.set(`${placeKey(place)}:${tag}`, { digest, checkedAt });
   }
 
   /** The tags we know of a repository, in lexical order: what can be pulled without the upstream. */

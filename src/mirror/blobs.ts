@@ -15,7 +15,7 @@ import type { Follower } from "../store/follower.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { VerifiedStream } from "./barrier.ts";
 import type { Caller } from "./caller.ts";
-import type { Capacity } from "./capacity.ts";
+import { type Capacity, refusalOf } from "./capacity.ts";
 import { planRange } from "./fillpolicy.ts";
 import type { AbsentAnswer } from "./manifests.ts";
 import type { Origin } from "./origin.ts";
@@ -119,8 +119,9 @@ export class Blobs {
       ticket.release();
       // The disk, not the upstream: this pull need not suffer for it.
       if (!isFailure(error, "storage")) throw error;
-      this.#parts.capacity.trouble();
-      return await this.#passThrough(route, digest, "storage", caller);
+      const refusal = refusalOf(error);
+      if (refusal === undefined) this.#parts.capacity.trouble();
+      return await this.#passThrough(route, digest, refusal ?? "storage", caller);
     }
   }
 

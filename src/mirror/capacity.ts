@@ -4,11 +4,11 @@
  * After the disk failed a write, everything is streamed through for a while instead of failing pull after pull.
  */
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { BlobStore } from "../store/blobstore.ts";
-import { findRefusal, type StoreLimits } from "./admission.ts";
+import { findRefusal, type StoreLimits, type StoreState } from "./admission.ts";
 import type { MirrorNotices } from "./notices.ts";
 
 const FIGURES_MAX_AGE_MS = 1000;
@@ -22,11 +22,30 @@ export interface CapacityParts {
   readonly notices: Emitter<MirrorNotices>;
 }
 
+export interface Room {
+  /** More than this must not be written. */
+  readonly limitBytes: number;
+  /** May be called more than once. */
+  release(): void;
+}
+
+/** Why something is not stored, from the failure of a fill; undefined where the disk itself failed. */
+export function refusalOf(failure: Failure): string | undefined {
+  const detail = failure.detail;
+  if (typeof detail !== "object" || detail === null || !("refusal" in detail)) return undefined;
+  return typeof detail.refusal === "string" ? detail.refusal : undefined;
+}
+
+export function noRoom(refusal: string): Failure {
+  return new Failure("storage", `there is no room to store this blob (${refusal})`, { detail: { refusal } });
+}
+
 export class Capacity {
   readonly #parts: CapacityParts;
   #free = { bytes: 0, at: Number.NEGATIVE_INFINITY };
   #restUntil = 0;
   #told: string | undefined;
+  #reservedBytes = 0;
 
   constructor(parts: CapacityParts) {
     this.#parts = parts;
@@ -45,13 +64,33 @@ export class Capacity {
     return why;
   }
 
+  /**
+   * Sets room aside for a running fill, which gives it back when it ends.
+   * @param sizeBytes undefined where nobody knows: then all the room there is.
+   * @returns the room, or why there is none.
+   */
+  async reserve(sizeBytes: number | undefined): Promise<Room | string> {
+    const why = await this.findRefusal(sizeBytes ?? 1);
+    if (why !== undefined) return why;
+    const bytes = sizeBytes ?? 0;
+    this.#reservedBytes += bytes;
+    let held = true;
+    return {
+      limitBytes: sizeBytes ?? this.#room(),
+      release: () => {
+        if (held) this.#reservedBytes -= bytes;
+        held = false;
+      },
+    };
+  }
+
   /** The disk failed a write. */
   trouble(): void {
     this.#restUntil = this.#parts.clock.now() + REST_AFTER_TROUBLE_MS;
   }
 
   async #judge(sizeBytes: number): Promise<string | undefined> {
-    const { store, inventory, limits, clock } = this.#parts;
+    const { store, limits, clock } = this.#parts;
     const now = clock.now();
     const restMs = this.#restUntil - now;
     if (restMs > 0 && restMs <= REST_AFTER_TROUBLE_MS) return "storage";
@@ -61,6 +100,19 @@ export class Capacity {
       if (isFailure(error, "storage")) return "storage";
       throw error;
     }
-    return findRefusal(limits, { storedBytes: inventory.bytes, freeBytes: this.#free.bytes }, sizeBytes);
+    return findRefusal(limits, this.#state(), sizeBytes);
+  }
+
+  /** What running fills will take counts as taken. */
+  #state(): StoreState {
+    const { inventory } = this.#parts;
+    const reserved = this.#reservedBytes;
+    return { storedBytes: inventory.bytes + reserved, freeBytes: this.#free.bytes - reserved };
+  }
+
+  #room(): number {
+    const { maxBytes, minFreeBytes } = this.#parts.limits;
+    const { storedBytes, freeBytes } = this.#state();
+    return Math.min((maxBytes ?? Number.POSITIVE_INFINITY) - storedBytes, freeBytes - minFreeBytes);
   }
 }

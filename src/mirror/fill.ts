@@ -10,6 +10,7 @@ import type { Digest } from "../oci/digest.ts";
 import { BARRIER_BYTES, type Ingest } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import { noRoom, type Room } from "./capacity.ts";
 import { PROGRESS_BYTES, planAbandoned, planResumption } from "./fillpolicy.ts";
 import { pump } from "./pump.ts";
 import type { Route } from "./route.ts";
@@ -28,6 +29,7 @@ export class Fill {
   readonly #ended = Promise.withResolvers<void>();
   readonly #startedAt: number;
   #ingest: Ingest | undefined;
+  #room: Room | undefined;
   #tickets = 0;
   #cancelGrace: (() => void) | undefined;
   #over = false;
@@ -81,6 +83,7 @@ export class Fill {
     } finally {
       forget();
       this.#over = true;
+      this.#room?.release();
       if (this.#tickets === 0) this.#ingest?.close();
       this.#cancelGrace?.();
       const bytes = this.#ingest?.receivedBytes ?? 0;
@@ -139,22 +142,33 @@ export class Fill {
       if (from === 0) return answer;
       throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
     }
+    // It may break while room is made for it; `pump` learns of that.
+    answer.body.on("error", () => {});
     try {
-      const ingest = this.#ingest ?? (await this.#parts.store.ingest(this.digest));
-      this.#ingest = ingest;
-      const sizeBytes = answer.sizeBytes ?? ingest.sizeBytes ?? this.#sizeHint;
+      const sizeBytes = answer.sizeBytes ?? this.#ingest?.sizeBytes ?? this.#sizeHint;
+      const ingest = this.#ingest ?? (await this.#begin(sizeBytes));
       if (sizeBytes !== undefined) ingest.declareSize(sizeBytes);
       if (from === 0) this.#confirmed(sizeBytes);
       if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);
-      await pump(answer.body, from - answer.startByte, ingest);
+      await pump(answer.body, from - answer.startByte, ingest, this.#room?.limitBytes);
+      if (ingest.sizeBytes !== undefined && ingest.receivedBytes < ingest.sizeBytes) {
+        throw new Failure(
+          "unreachable",
+          `the upstream ended after ${ingest.receivedBytes} of ${ingest.sizeBytes} bytes`,
+        );
+      }
     } finally {
       answer.body.destroy();
     }
-    const { receivedBytes, sizeBytes } = this.#ingest;
-    if (sizeBytes !== undefined && receivedBytes < sizeBytes) {
-      throw new Failure("unreachable", `the upstream ended after ${receivedBytes} of ${sizeBytes} bytes`);
-    }
     return undefined;
+  }
+
+  async #begin(sizeBytes: number | undefined): Promise<Ingest> {
+    const room = await this.#parts.capacity.reserve(sizeBytes);
+    if (typeof room === "string") throw noRoom(room);
+    this.#room = room;
+    this.#ingest = await this.#parts.store.ingest(this.digest);
+    return this.#ingest;
   }
 
   async #finish(): Promise<void> {

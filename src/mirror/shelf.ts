@@ -15,6 +15,7 @@ import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
+import type { Capacity } from "./capacity.ts";
 import type { MirrorNotices } from "./notices.ts";
 
 export interface ShelvedManifest {
@@ -24,6 +25,7 @@ export interface ShelvedManifest {
 }
 
 export interface ShelfParts {
+  readonly capacity: Capacity;
   readonly store: BlobStore;
   readonly inventory: Inventory;
   readonly graph: Graph;
@@ -75,7 +77,7 @@ export class Shelf {
   /**
    * Verifies what an upstream served and keeps it.
    * @param expected the digest that was asked for; undefined where it was asked for by tag.
-   * @returns `kept` false where the disk would not take it.
+   * @returns `kept` false where there is no room, or the disk would not take it.
    * @throws Failure `corrupt`.
    */
   async keep(
@@ -96,6 +98,7 @@ export class Shelf {
     // Where a document does not say its own type, the first that it was served with stays.
     const mediaType = this.#parts.inventory.findMediaType(digest) ?? content.mediaType;
     const manifest = { digest, mediaType, bytes: served.bytes };
+    if ((await this.#parts.capacity.findRefusal(manifest.bytes.length)) !== undefined) return { manifest, kept: false };
     try {
       await this.#write(manifest);
       this.#link(place, manifest);

@@ -8,6 +8,7 @@ import type { Inventory } from "../meta/inventory.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import type { Absence } from "../upstream/upstream.ts";
+import type { Capacity } from "./capacity.ts";
 import type { MirrorNotices } from "./notices.ts";
 
 /** One client's interest in a fill. */
@@ -35,6 +36,7 @@ export interface FillProgress {
 }
 
 export interface FillParts {
+  readonly capacity: Capacity;
   readonly store: BlobStore;
   readonly inventory: Inventory;
   readonly graph: Graph;

@@ -2,7 +2,7 @@
  * The log: facts as lines on standard output.
  *
  * One line per answered request, and nothing is built for a line that its level keeps out. Writing never waits: lines
- * are gathered and written in pieces of 4 KiB, at least every second and at exit. Free text passes `redact`; what has
+ * are gathered and written in pieces of 8 KiB, at least every second and at exit. Free text passes `redact`; what has
  * been parsed (repository, reference, method) does not.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
@@ -20,7 +20,7 @@ export interface LogSettings {
 }
 
 const STDOUT = 1;
-const GATHER_BYTES = 4096;
+const GATHER_BYTES = 8 * 1024;
 const FLUSH_EVERY_MS = 1000;
 const MAX_AGENTS = 500;
 

@@ -53,6 +53,7 @@ test("scalar keys outside upstreams have a flag, a variable, a default and a doc
       "default-upstream",
       "offline",
       "workers",
+      "sendfile",
       "drain-timeout",
       "log-level",
       "log-format",

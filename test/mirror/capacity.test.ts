@@ -77,3 +77,17 @@ test("figures from before the clock was set back are not trusted until it has ca
     clock.jump(-3_600_000);
     assert.equal(await capacity.findRefusal(10), "disk-full");
   }));
+
+test("what running fills have reserved counts as taken, until they give it back", () =>
+  withCapacity(async ({ capacity }) => {
+    const first = await capacity.reserve(3000);
+    assert.ok(typeof first === "object");
+    assert.equal(await capacity.reserve(3000), "cache-full");
+    const unknown = await capacity.reserve(undefined);
+    assert.ok(typeof unknown === "object");
+    assert.equal(unknown.limitBytes, 2000);
+    first.release();
+    first.release();
+    assert.ok(typeof (await capacity.reserve(4000)) === "object");
+    assert.equal(await capacity.reserve(2000), "cache-full");
+  }));

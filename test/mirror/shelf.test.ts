@@ -4,6 +4,7 @@ import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
+import { Capacity } from "../../src/mirror/capacity.ts";
 import { Shelf } from "../../src/mirror/shelf.ts";
 import { digestOf, hexOf } from "../../src/oci/digest.ts";
 import { OCI_INDEX, OCI_MANIFEST } from "../../src/oci/mediatypes.ts";
@@ -43,8 +44,10 @@ async function withScene(work: (scene: Scene) => Promise<void>): Promise<void> {
     const mismatches: { expected: string; found: string }[] = [];
     notices.on("digestMismatch", (fact) => mismatches.push(fact));
     const { inventory, graph } = rooms;
-    const shelf = (used: BlobStore = store) =>
-      new Shelf({ store: used, inventory, graph, clock: new ManualClock(), notices });
+    const clock = new ManualClock();
+    const limits = { maxBytes: undefined, minFreeBytes: 0 };
+    const capacity = new Capacity({ store, inventory, limits, clock, notices });
+    const shelf = (used: BlobStore = store) => new Shelf({ store: used, capacity, inventory, graph, clock, notices });
     await work({ ...rooms, store, directory, troubles, mismatches, shelf });
   });
 }
