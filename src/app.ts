@@ -98,8 +98,8 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   const absences = new Absences(clock);
   const fills = new Fills({ store, capacity, inventory, graph, clock, notices });
   const origin = new LocalOrigin({ tags, graph, shelf, fills, absences, clock, notices });
-  const manifests = new Manifests({ tags, graph, shelf, origin, clock, notices, offline: config.offline });
-  const blobs = new Blobs({ store, inventory, graph, origin, capacity });
+  const manifests = new Manifests({ tags, graph, inventory, shelf, origin, clock, notices, offline: config.offline });
+  const blobs = new Blobs({ notices, store, inventory, graph, origin, capacity });
   const stopping = new AbortController();
   const pages = new AgedPages({ absences, clock, notices });
   const listings = new Listings({ pages, manifests, tags, repositories, signal: stopping.signal });
@@ -178,9 +178,10 @@ async function openSources(
 ): Promise<OpenedSource[]> {
   const opened: OpenedSource[] = [];
   for (const [name, settings] of upstreamsOf(config)) {
-    const credentials = await Promise.all(settings.credentials.map((credential) => readCredential(credential)));
+    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
     const upstream = createUpstream(name, { ...settings, credentials, offline: config.offline }, surroundings);
-    const source: Source = { name, upstream, freshness: settings.freshness };
+    const maxPasses = Math.max(1, Math.floor(settings.limits.connections / 4));
+    const source: Source = { name, upstream, freshness: settings.freshness, maxPasses };
     opened.push({ source, hosts: settings.hosts, repositories: settings.repositories });
   }
   return opened;

@@ -38,18 +38,21 @@ export interface ParsedCall {
 }
 
 const MAX_TARGET = 4096;
+/** A server must take it although only proxies are sent it (RFC 9112 §3.2.2). */
+const ABSOLUTE_FORM = /^https?:\/\/[^/?#]*/i;
 const NO_PAGING: Paging = { n: undefined, last: undefined, opaque: "" };
 
 /**
- * @param target the request target in origin form: path and query.
+ * @param target the request target: path and query, or a whole URL.
  * @throws Failure `invalid` (malformed), `unknown` (no such endpoint), `unsupported` (an endpoint for pushing).
  */
 export function parseCall(target: string): ParsedCall {
   if (target.length > MAX_TARGET)
     throw new Failure("invalid", "the request target is too long", { code: "NAME_INVALID" });
-  const mark = target.indexOf("?");
-  const path = decodePath(mark < 0 ? target : target.slice(0, mark));
-  const query = mark < 0 ? undefined : new URLSearchParams(target.slice(mark + 1));
+  const origin = target.startsWith("/") ? target : target.replace(ABSOLUTE_FORM, "");
+  const mark = origin.indexOf("?");
+  const path = decodePath(mark < 0 ? origin : origin.slice(0, mark));
+  const query = mark < 0 ? undefined : new URLSearchParams(origin.slice(mark + 1));
   const { prefix, rest } = splitPath(path);
   return { call: parseRest(rest, query), ns: query?.get("ns") || undefined, prefix };
 }

@@ -25,10 +25,10 @@ export async function openKernelCopy(): Promise<KernelCopy | undefined> {
   try {
     const { default: koffi } = await import("koffi");
     const libc = koffi.load("libc.so.6");
-    koffi.struct("wharfinger_iovec", { base: "void *", length: "size_t" });
+    const iovec = koffi.pointer(koffi.struct({ base: "void *", length: "size_t" }));
     return new LibcCopy(
       libc.func("int64_t sendfile64(int out, int in, _Inout_ int64_t *offset, size_t count)"),
-      libc.func("int64_t preadv2(int fd, wharfinger_iovec *iov, int count, int64_t offset, int flags)"),
+      libc.func("preadv2", "int64_t", ["int", iovec, "int", "int64_t", "int"]),
     );
   } catch {
     return undefined;

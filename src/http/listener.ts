@@ -65,7 +65,8 @@ export class Listener {
   /** @throws Failure `overloaded`: the address cannot be had from this machine; the message says why. */
   async start(address: Address): Promise<Address> {
     await new Promise<void>((resolve, reject) => {
-      this.#server.once("error", (cause) => reject(listenFailure(address, cause)));
+      // Stays: after this has begun, an error of the listening socket ends nobody's connection.
+      this.#server.on("error", (cause) => reject(listenFailure(address, cause)));
       this.#server.listen({ host: address.host, port: address.port, backlog: 4096 }, resolve);
     });
     const bound = this.#server.address() as AddressInfo;

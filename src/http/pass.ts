@@ -5,6 +5,8 @@ import type { Readable } from "node:stream";
 import { Failure } from "../base/failure.ts";
 import type { Exchange } from "./exchange.ts";
 
+const STALL_MS = 30_000;
+
 /**
  * Takes over the body and ends the answer, whose headers have been set.
  * @param onFailure called with what kept the body from its end; the answer may not have begun then.
@@ -21,9 +23,21 @@ export function passOn(
     body.destroy();
     onFailure(error);
   };
-  response.once("close", () => body.destroy());
+  let stalled: NodeJS.Timeout | undefined;
+  response.on("drain", () => {
+    clearTimeout(stalled);
+    body.resume();
+  });
+  response.once("close", () => {
+    clearTimeout(stalled);
+    body.destroy();
+  });
   if (exchange.gone) {
     body.destroy();
+    return;
+  }
+  if (body.destroyed) {
+    fail(body.errored ?? new Failure("unreachable", "the upstream broke off"));
     return;
   }
   exchange.headSoon();
@@ -35,7 +49,8 @@ export function passOn(
     }
     if (!exchange.write(chunk)) {
       body.pause();
-      response.once("drain", () => body.resume());
+      // Who does not read holds a connection to the upstream: not for long.
+      stalled = setTimeout(() => fail(new Failure("unreachable", "the client stopped reading")), STALL_MS);
     }
   });
   body.once("end", () => {

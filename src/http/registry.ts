@@ -42,7 +42,11 @@ export function createRegistryApi(parts: RegistryParts): RequestListener {
         response.destroy();
         return;
       }
-      replyFailure(exchange, error);
+      try {
+        replyFailure(exchange, error);
+      } catch {
+        response.destroy();
+      }
     });
   };
 }

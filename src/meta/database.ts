@@ -28,6 +28,7 @@ const MIGRATIONS = [
     repository INTEGER NOT NULL REFERENCES repositories (id),
     digest TEXT NOT NULL,
     size INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL,
     PRIMARY KEY (repository, digest)
   ) WITHOUT ROWID;
   CREATE TABLE manifests (
@@ -37,6 +38,7 @@ const MIGRATIONS = [
   CREATE TABLE blobs (
     digest TEXT PRIMARY KEY,
     size INTEGER NOT NULL,
+    upstream TEXT NOT NULL,
     stored_at INTEGER NOT NULL
   ) WITHOUT ROWID;
   `,

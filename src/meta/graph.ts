@@ -2,7 +2,8 @@
  * Permission: which digests may be read in which repository.
  *
  * A digest is reachable in a repository when a manifest that the upstream served from that repository names it, or when
- * the upstream confirmed it there. Knowing a digest, or having its bytes from elsewhere, is no permission.
+ * the upstream confirmed it there. Knowing a digest, or having its bytes from elsewhere, is no permission; and being
+ * named is none for bytes that came from another upstream, because anyone can name anything in a registry of their own.
  */
 import type { Digest } from "../oci/digest.ts";
 import { type Database, transaction } from "./database.ts";
@@ -12,6 +13,8 @@ export interface Reachable {
   readonly digest: Digest;
   /** As its descriptor says, -1 where nobody said. A hint, not a fact. */
   readonly sizeBytes: number;
+  /** True where the upstream itself said that the repository has it, false where a manifest names it. */
+  readonly confirmed: boolean;
 }
 
 export class Graph {
@@ -23,10 +26,11 @@ export class Graph {
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
     this.#repositories = repositories;
-    this.#find = database.prepare("SELECT size FROM reachable WHERE repository = ? AND digest = ?");
+    this.#find = database.prepare("SELECT size, confirmed FROM reachable WHERE repository = ? AND digest = ?");
     this.#put = database.prepare(
-      "INSERT INTO reachable (repository, digest, size) VALUES (?, ?, ?) " +
-        "ON CONFLICT DO UPDATE SET size = excluded.size WHERE size < 0 AND excluded.size >= 0",
+      "INSERT INTO reachable (repository, digest, size, confirmed) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET " +
+        "size = CASE WHEN size < 0 THEN excluded.size ELSE size END, confirmed = max(confirmed, excluded.confirmed) " +
+        "WHERE (size < 0 AND excluded.size >= 0) OR excluded.confirmed > confirmed",
     );
   }
 
@@ -34,14 +38,15 @@ export class Graph {
     const id = this.#repositories.findId(place);
     if (id === undefined) return undefined;
     const row = this.#find.get(id, digest);
-    return row === undefined ? undefined : { digest, sizeBytes: Number(row["size"]) };
+    if (row === undefined) return undefined;
+    return { digest, sizeBytes: Number(row["size"]), confirmed: row["confirmed"] === 1 };
   }
 
   /** Records, in one transaction, that these may be read in this repository. */
   link(place: Place, entries: Iterable<Reachable>): void {
     transaction(this.#database, () => {
       const id = this.#repositories.idOf(place);
-      for (const { digest, sizeBytes } of entries) this.#put.run(id, digest, sizeBytes);
+      for (const { digest, sizeBytes, confirmed } of entries) this.#put.run(id, digest, sizeBytes, confirmed ? 1 : 0);
     });
   }
 }

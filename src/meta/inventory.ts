@@ -16,8 +16,10 @@ export class Inventory {
   #bytes: number;
 
   constructor(database: Database) {
-    this.#size = database.prepare("SELECT size FROM blobs WHERE digest = ?");
-    this.#put = database.prepare("INSERT INTO blobs (digest, size, stored_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING");
+    this.#size = database.prepare("SELECT size, upstream FROM blobs WHERE digest = ?");
+    this.#put = database.prepare(
+      "INSERT INTO blobs (digest, size, upstream, stored_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    );
     this.#drop = database.prepare("DELETE FROM blobs WHERE digest = ?");
     this.#mediaType = database.prepare("SELECT media_type FROM manifests WHERE digest = ?");
     this.#putMediaType = database.prepare(
@@ -42,8 +44,15 @@ export class Inventory {
     return row === undefined ? undefined : Number(row["size"]);
   }
 
-  addBlob(digest: Digest, sizeBytes: number, storedAt: number): void {
-    if (this.#put.run(digest, sizeBytes, storedAt).changes === 0) return;
+  /** The upstream that the bytes came from; undefined where that is not known. */
+  findUpstream(digest: Digest): string | undefined {
+    const row = this.#size.get(digest);
+    return row === undefined || row["upstream"] === "" ? undefined : String(row["upstream"]);
+  }
+
+  /** @param upstream where the bytes came from, "" where that is not known. */
+  addBlob(digest: Digest, sizeBytes: number, upstream: string, storedAt: number): void {
+    if (this.#put.run(digest, sizeBytes, upstream, storedAt).changes === 0) return;
     this.#blobs += 1;
     this.#bytes += sizeBytes;
   }

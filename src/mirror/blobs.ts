@@ -5,6 +5,7 @@
  */
 import type { Readable } from "node:stream";
 import { Failure, isFailure } from "../base/failure.ts";
+import type { Emitter } from "../base/notices.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
@@ -18,7 +19,9 @@ import type { Caller } from "./caller.ts";
 import { type Capacity, refusalOf } from "./capacity.ts";
 import { planRange } from "./fillpolicy.ts";
 import type { AbsentAnswer } from "./manifests.ts";
+import type { MirrorNotices } from "./notices.ts";
 import type { Origin } from "./origin.ts";
+import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
 import type { Ticket } from "./ticket.ts";
 import type { Verdict } from "./verdict.ts";
@@ -41,6 +44,7 @@ export interface BlobAnswer {
 }
 
 export interface BlobParts {
+  readonly notices: Emitter<MirrorNotices>;
   readonly store: BlobStore;
   readonly inventory: Inventory;
   readonly graph: Graph;
@@ -48,7 +52,12 @@ export interface BlobParts {
   readonly capacity: Capacity;
 }
 
+/** How often a client whose fill failed elsewhere has its own upstream asked. */
+const MAX_ROUNDS = 3;
+
 export class Blobs {
+  /** Ranges being passed through, by upstream. */
+  readonly #passing = new Map<string, number>();
   readonly #parts: BlobParts;
 
   constructor(parts: BlobParts) {
@@ -93,11 +102,14 @@ export class Blobs {
     const remembered = this.#parts.origin.findAbsence(route, digest);
     if (remembered !== undefined) return absent(remembered, true);
     const sizeHint = this.#sizeHint(route, digest);
-    if (this.#parts.origin.isFilling(digest) === undefined) {
+    if (this.#parts.origin.findFill(digest) === undefined) {
       const refusal = await this.#parts.capacity.findRefusal(sizeHint ?? 0);
       if (refusal !== undefined) return await this.#passThrough(route, digest, refusal, caller);
     }
-    return await this.#fill(route, digest, sizeHint, findSlice, caller);
+    for (let round = 1; ; round += 1) {
+      const answer = await this.#fill(route, digest, sizeHint, findSlice, caller, round < MAX_ROUNDS);
+      if (answer !== "ask again") return answer;
+    }
   }
 
   async #fill(
@@ -106,21 +118,26 @@ export class Blobs {
     sizeHint: number | undefined,
     findSlice: (sizeBytes: number) => Slice | undefined,
     caller: Caller,
-  ): Promise<BlobAnswer | AbsentAnswer> {
+    mayAskAgain: boolean,
+  ): Promise<BlobAnswer | AbsentAnswer | "ask again"> {
     const ticket = this.#parts.origin.fillBlob(route, digest, sizeHint);
+    // What another repository's upstream has not, or fails to send, says nothing of this one.
+    const foreign = mayAskAgain && ticket.joined && placeKey(ticket.place) !== placeKey(route);
     try {
       const absence = await unlessAborted(ticket.ready, caller.signal);
       if (absence !== undefined) {
         ticket.release();
-        return absent(absence, false);
+        return foreign ? "ask again" : absent(absence, false);
       }
       return (await this.#passSlice(route, digest, ticket, findSlice, caller)) ?? followed(digest, ticket);
     } catch (error) {
       ticket.release();
       // The disk, not the upstream: this pull need not suffer for it.
-      if (!isFailure(error, "storage")) throw error;
+      if (!isFailure(error, "storage")) {
+        if (foreign && isFailure(error)) return "ask again";
+        throw error;
+      }
       const refusal = refusalOf(error);
-      if (refusal === undefined) this.#parts.capacity.trouble();
       return await this.#passThrough(route, digest, refusal ?? "storage", caller);
     }
   }
@@ -131,16 +148,15 @@ export class Blobs {
     digest: Digest,
     caller: Caller,
   ): Promise<{ follower: Follower; verdict: Verdict } | AbsentAnswer | undefined> {
-    const { graph, origin } = this.#parts;
-    const permitted = graph.findReachable(route, digest) !== undefined;
-    if (permitted) {
-      const follower = await this.#open(digest);
+    const { graph, inventory, origin } = this.#parts;
+    const reachable = graph.findReachable(route, digest);
+    const filling = origin.findFill(digest);
+    const follower = await this.#open(digest);
+    const from = follower === undefined ? filling?.upstream : inventory.findUpstream(digest);
+    if (mayRead(reachable, from, route.upstream)) {
       return follower === undefined ? undefined : { follower, verdict: { cache: "hit" } };
     }
-    const filling = origin.isFilling(digest);
-    if (filling !== undefined && placeKey(filling.place as Route) === placeKey(route)) return undefined;
-    const follower = await this.#open(digest);
-    if (follower === undefined && filling === undefined) return undefined;
+    if (follower === undefined && (filling === undefined || placeKey(filling) === placeKey(route))) return undefined;
     try {
       const remembered = origin.findAbsence(route, digest);
       const head = remembered ?? (await unlessAborted(origin.confirmBlob(route, digest).outcome, caller.signal));
@@ -152,24 +168,32 @@ export class Blobs {
       follower?.close();
       throw error;
     }
-    return follower === undefined ? undefined : { follower, verdict: { cache: "revalidated" } };
+    // The fill that ran elsewhere may have ended meanwhile.
+    const found = follower ?? (await this.#open(digest));
+    return found === undefined ? undefined : { follower: found, verdict: { cache: "revalidated" } };
   }
 
   /** A file that is not as long as it was when it was stored is no blob: it is dropped, and fetched again. */
   async #open(digest: Digest): Promise<Follower | undefined> {
     const { store, inventory } = this.#parts;
     const follower = await store.open(digest);
-    const expected = inventory.findSize(digest);
-    if (follower === undefined) {
-      if (expected !== undefined) inventory.dropBlob(digest);
-      return undefined;
-    }
-    if (expected === undefined) {
-      // Stored just before a crash, before it was counted. Its name vouches for it.
-      inventory.addBlob(digest, follower.sizeBytes, 0);
+    try {
+      const expected = inventory.findSize(digest);
+      if (follower === undefined) {
+        if (expected !== undefined) inventory.dropBlob(digest);
+        return undefined;
+      }
+      if (follower.sizeBytes === expected) return follower;
+      if (expected === undefined) {
+        // Stored just before a crash, before it was counted. Its name vouches for it.
+        inventory.addBlob(digest, follower.sizeBytes, "", 0);
+        return follower;
+      }
+    } catch (cause) {
+      // The index is in trouble, the file is not.
+      this.#parts.notices.emit("storageTrouble", { message: "the index of blobs cannot be used", cause });
       return follower;
     }
-    if (follower.sizeBytes === expected) return follower;
     follower.close();
     inventory.dropBlob(digest);
     await store.remove(digest);
@@ -187,6 +211,37 @@ export class Blobs {
     const progress = ticket.progress();
     const slice = findSlice(progress.sizeBytes);
     if (slice === undefined || planRange({ startByte: slice.start, ...progress }) === "follow") return undefined;
+    const release = this.#takePass(route);
+    if (release === undefined) return undefined;
+    const passed = await this.#openSlice(route, digest, slice, progress.sizeBytes, caller).catch((error: unknown) => {
+      release();
+      throw error;
+    });
+    if (passed === undefined) {
+      release();
+      return undefined;
+    }
+    passed.once("close", release);
+    ticket.release();
+    return { digest, sizeBytes: progress.sizeBytes, verdict: { cache: "partial" }, passed, passedSlice: slice };
+  }
+
+  /** Slow readers of passed ranges must not take all connections: a few pass, others follow the fill. */
+  #takePass(route: Route): (() => void) | undefined {
+    const running = this.#passing.get(route.upstream) ?? 0;
+    if (running >= route.source.maxPasses) return undefined;
+    this.#passing.set(route.upstream, running + 1);
+    return () => this.#passing.set(route.upstream, (this.#passing.get(route.upstream) ?? 1) - 1);
+  }
+
+  /** Undefined where the upstream does not send exactly these bytes of exactly this blob. */
+  async #openSlice(
+    route: Route,
+    digest: Digest,
+    slice: Slice,
+    sizeBytes: number,
+    caller: Caller,
+  ): Promise<Readable | undefined> {
     let answer: Awaited<ReturnType<typeof route.source.upstream.openBlob>>;
     try {
       answer = await route.source.upstream.openBlob(route.repository, digest, slice, caller.signal);
@@ -196,16 +251,15 @@ export class Blobs {
       throw error;
     }
     if (isAbsence(answer)) return undefined;
-    const whole = answer.sizeBytes ?? progress.sizeBytes;
+    const whole = answer.sizeBytes ?? sizeBytes;
     const bytes = answer.bodyBytes ?? -1;
-    if (answer.startByte !== slice.start || bytes !== slice.end - slice.start + 1 || whole !== progress.sizeBytes) {
+    if (answer.startByte !== slice.start || bytes !== slice.end - slice.start + 1 || whole !== sizeBytes) {
       // It ignores ranges, or speaks of something else.
       answer.body.on("error", () => {});
       answer.body.destroy();
       return undefined;
     }
-    ticket.release();
-    return { digest, sizeBytes: whole, verdict: { cache: "partial" }, passed: answer.body, passedSlice: slice };
+    return answer.body;
   }
 
   async #passThrough(route: Route, digest: Digest, why: string, caller: Caller): Promise<BlobAnswer | AbsentAnswer> {

@@ -10,7 +10,7 @@ import type { Digest } from "../oci/digest.ts";
 import { BARRIER_BYTES, type Ingest } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
-import { noRoom, type Room } from "./capacity.ts";
+import { noRoom, type Room, refusalOf } from "./capacity.ts";
 import { PROGRESS_BYTES, planAbandoned, planResumption } from "./fillpolicy.ts";
 import { pump } from "./pump.ts";
 import type { Route } from "./route.ts";
@@ -33,6 +33,7 @@ export class Fill {
   #tickets = 0;
   #cancelGrace: (() => void) | undefined;
   #over = false;
+  #forget: () => void = () => {};
 
   constructor(parts: FillParts, route: Route, digest: Digest, sizeHint: number | undefined) {
     this.#parts = parts;
@@ -57,6 +58,7 @@ export class Fill {
     };
     return {
       joined,
+      place: this.route,
       ready: this.#ready.promise,
       progress: () => this.#progress(),
       follow: () => this.#follow(release),
@@ -69,6 +71,7 @@ export class Fill {
    * @param forget called as soon as nobody new should join: at a failure, or when the blob can be opened by its name.
    */
   async run(forget: () => void): Promise<void> {
+    this.#forget = forget;
     const { notices } = this.#parts;
     const upstream = this.route.upstream;
     notices.emit("fillStarted", { upstream, digest: this.digest });
@@ -78,6 +81,7 @@ export class Fill {
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
       forget();
+      if (isFailure(failure, "storage") && refusalOf(failure) === undefined) this.#parts.capacity.trouble();
       this.#ready.reject(failure);
       await this.#ingest?.fail(failure);
     } finally {
@@ -187,13 +191,18 @@ export class Fill {
     }
     this.#ready.resolve(undefined);
     await finished.stored;
-    inventory.addBlob(this.digest, finished.sizeBytes, clock.now());
+    try {
+      inventory.addBlob(this.digest, finished.sizeBytes, this.route.upstream, clock.now());
+    } catch (cause) {
+      // It is stored all the same, and counted when it is opened.
+      notices.emit("storageTrouble", { message: "a stored blob could not be counted", cause });
+    }
   }
 
   /** The upstream is sending it from this repository: that is permission. */
   #confirmed(sizeBytes: number | undefined): void {
     try {
-      this.#parts.graph.link(this.route, [{ digest: this.digest, sizeBytes: sizeBytes ?? -1 }]);
+      this.#parts.graph.link(this.route, [{ digest: this.digest, sizeBytes: sizeBytes ?? -1, confirmed: true }]);
     } catch (cause) {
       this.#parts.notices.emit("storageTrouble", { message: "a permission could not be recorded", cause });
     }
@@ -226,6 +235,7 @@ export class Fill {
     const received = this.#ingest?.receivedBytes ?? 0;
     if (planAbandoned(received, this.#ingest?.sizeBytes) === "finish") return;
     this.#cancelGrace = this.#parts.clock.after(GRACE_MS, () => {
+      this.#forget();
       this.#abort.abort(new Failure("unreachable", "nobody waits for this blob any more"));
     });
   }

@@ -7,11 +7,11 @@
 
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Singleflight } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
-import { placeKey } from "../meta/repositories.ts";
+import { type Place, placeKey } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
@@ -23,6 +23,7 @@ import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import type { Ticket } from "./ticket.ts";
+import { Troubles } from "./troubles.ts";
 
 export interface LocalOriginParts {
   readonly tags: Tags;
@@ -40,6 +41,7 @@ const MAX_EXPECTED_TAGS = 100;
 export class LocalOrigin implements Origin {
   readonly #parts: LocalOriginParts;
   readonly #abort = new AbortController();
+  readonly #troubles: Troubles;
   readonly #sightings = new LRUCache<string, Sighting>({ max: MAX_SIGHTINGS });
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
   readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_SIGHTINGS });
@@ -50,6 +52,7 @@ export class LocalOrigin implements Origin {
 
   constructor(parts: LocalOriginParts) {
     this.#parts = parts;
+    this.#troubles = new Troubles(parts.clock);
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {
@@ -63,9 +66,12 @@ export class LocalOrigin implements Origin {
     return this.#parts.absences.find(route, what);
   }
 
-  isFilling(digest: Digest) {
-    const fill = this.#parts.fills.find(digest);
-    return fill === undefined ? undefined : { place: fill.route };
+  findFill(digest: Digest): Place | undefined {
+    return this.#parts.fills.find(digest)?.route;
+  }
+
+  findTrouble(route: Route, tag: Tag): Failure | undefined {
+    return this.#troubles.find(route, tag);
   }
 
   sightTag(route: Route, tag: Tag): Flown<Sighting | Absence | undefined> {
@@ -89,13 +95,24 @@ export class LocalOrigin implements Origin {
 
   refreshTag(route: Route, tag: Tag): Flown<Fetched | Absence> {
     return this.#refreshing.run(tagKey(route, tag), async () => {
-      const sighting = this.findSighting(route, tag) ?? (await this.sightTag(route, tag).outcome);
-      if (sighting !== undefined && isAbsence(sighting)) return sighting;
-      const fetched = sighting === undefined ? undefined : await this.#fetchSighted(route, sighting);
-      const answer = fetched ?? (await this.#fetchByTag(route, tag));
-      if (!isAbsence(answer) && answer.kept) this.#name(route, tag, answer.manifest, answer.checkedAt);
-      return answer;
+      try {
+        const answer = await this.#refresh(route, tag);
+        this.#troubles.forget(route, tag);
+        return answer;
+      } catch (error) {
+        if (isFailure(error) && !this.#abort.signal.aborted) this.#troubles.remember(route, tag, error);
+        throw error;
+      }
     });
+  }
+
+  async #refresh(route: Route, tag: Tag): Promise<Fetched | Absence> {
+    const sighting = this.findSighting(route, tag) ?? (await this.sightTag(route, tag).outcome);
+    if (sighting !== undefined && isAbsence(sighting)) return sighting;
+    const fetched = sighting === undefined ? undefined : await this.#fetchSighted(route, sighting);
+    const answer = fetched ?? (await this.#fetchByTag(route, tag));
+    if (!isAbsence(answer) && answer.kept) this.#name(route, tag, answer.manifest, answer.checkedAt);
+    return answer;
   }
 
   fetchManifest(route: Route, digest: Digest): Flown<Fetched | Absence> {
@@ -110,7 +127,7 @@ export class LocalOrigin implements Origin {
       const head = await route.source.upstream.headBlob(route.repository, digest, this.#abort.signal);
       if (isAbsence(head)) return this.#absent(route, digest, head);
       this.#record("a permission could not be recorded", () =>
-        this.#parts.graph.link(route, [{ digest, sizeBytes: head.sizeBytes ?? -1 }]),
+        this.#parts.graph.link(route, [{ digest, sizeBytes: head.sizeBytes ?? -1, confirmed: true }]),
       );
       return head;
     });
@@ -172,13 +189,13 @@ export class LocalOrigin implements Origin {
     const reference = { type: "digest", digest: stored.digest } as const;
     const head = await upstream.headManifest(route.repository, reference, this.#abort.signal);
     if (isAbsence(head)) return this.#absent(route, stored.digest, head);
-    this.#parts.shelf.link(route, stored);
+    this.#parts.shelf.link(route, stored, true);
     return { manifest: stored, fetched: false, kept: true, checkedAt: at };
   }
 
   /** Writes down what a tag names: its manifest is stored, and permission comes before the name. */
   #name(route: Route, tag: Tag, manifest: ShelvedManifest, checkedAt: number): void {
-    this.#parts.shelf.link(route, manifest);
+    this.#parts.shelf.link(route, manifest, true);
     this.#record("a tag could not be recorded", () => this.#parts.tags.put(route, tag, manifest.digest, checkedAt));
   }
 

@@ -5,10 +5,11 @@
  * still young enough.
  */
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/failure.ts";
+import { type Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
+import type { Inventory } from "../meta/inventory.ts";
 import type { TagEntry, Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Tag } from "../oci/reference.ts";
@@ -17,6 +18,7 @@ import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Origin, Sighting } from "./origin.ts";
+import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import type { StaleReason, Verdict } from "./verdict.ts";
@@ -42,6 +44,7 @@ export interface AbsentAnswer {
 export interface ManifestParts {
   readonly tags: Tags;
   readonly graph: Graph;
+  readonly inventory: Inventory;
   readonly shelf: Shelf;
   readonly origin: Origin;
   readonly clock: Clock;
@@ -75,11 +78,11 @@ export class Manifests {
   }
 
   async #byDigest(route: Route, digest: Digest, caller: Caller): Promise<ManifestAnswer | AbsentAnswer> {
-    const { graph, shelf, origin } = this.#parts;
-    if (graph.findReachable(route, digest) !== undefined) {
+    const { graph, inventory, shelf, origin } = this.#parts;
+    if (mayRead(graph.findReachable(route, digest), inventory.findUpstream(digest), route.upstream)) {
       const stored = shelf.peek(digest) ?? (await shelf.find(digest));
       if (stored !== undefined) {
-        shelf.link(route, stored);
+        shelf.link(route, stored, false);
         return full(stored, { cache: "hit" });
       }
     }
@@ -107,14 +110,18 @@ export class Manifests {
     // What was seen since then has to be fetched before it can be served.
     const judged = judgeFreshness(entry.checkedAt, route.source.freshness, clock.now());
     const freshness = newer === undefined ? judged : "revalidate";
+    const trouble = origin.findTrouble(route, tag);
     if (offline && freshness !== "use") return this.#stale(route, entry, stored, "offline");
     switch (freshness) {
       case "use":
         return this.#fresh(route, entry, stored);
       case "useAndRefresh":
-        this.#refreshBehind(route, tag);
-        return this.#stale(route, entry, stored, "refreshing");
+        if (trouble === undefined) this.#refreshBehind(route, tag);
+        return this.#stale(route, entry, stored, trouble === undefined ? "refreshing" : reasonOf(trouble));
       case "revalidate":
+        if (trouble !== undefined && mayServeStale(entry.checkedAt, route.source.freshness, clock.now())) {
+          return this.#stale(route, entry, stored, reasonOf(trouble), trouble.message);
+        }
         return await this.#revalidate(route, tag, entry, stored, wantBody, caller);
     }
   }
@@ -162,8 +169,7 @@ export class Manifests {
     } catch (error) {
       caller.signal.throwIfAborted();
       if (!staleAllowed || !isFailure(error)) throw error;
-      const reason = error.kind === "limited" ? "limited" : error.kind === "unreachable" ? "unreachable" : "other";
-      return this.#stale(route, entry, stored, reason, error.message);
+      return this.#stale(route, entry, stored, reasonOf(error), error.message);
     }
   }
 
@@ -211,6 +217,10 @@ export class Manifests {
     const verdict: Verdict = { cache: "stale", ttlMs: route.source.freshness.tags - ageMs, reason };
     return { ...full(stored, verdict), ageMs, warning: why ?? STALE_TEXT[reason] };
   }
+}
+
+function reasonOf(failure: Failure): StaleReason {
+  return failure.kind === "limited" || failure.kind === "unreachable" ? failure.kind : "other";
 }
 
 const STALE_TEXT: Record<StaleReason, string> = {

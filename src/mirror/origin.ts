@@ -2,6 +2,8 @@
  * The one door between the front, which answers from what is stored, and the origin side, which asks upstreams and
  * writes the store. Everything here is coalesced: however many ask, the upstream is asked once.
  */
+import type { Failure } from "../base/failure.ts";
+import type { Place } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Absence, BlobHead } from "../upstream/upstream.ts";
@@ -36,6 +38,8 @@ export interface Origin {
   /** What is remembered of a tag, as long as it is fresh. */
   findSighting(route: Route, tag: Tag): Sighting | undefined;
   findAbsence(route: Route, what: string): Absence | undefined;
+  /** How the upstream failed when it was last asked for the tag, just now. */
+  findTrouble(route: Route, tag: Tag): Failure | undefined;
 
   /**
    * Asks what a tag names, by HEAD; the content is not fetched. Undefined where the upstream does not tell by HEAD.
@@ -50,6 +54,6 @@ export interface Origin {
   confirmBlob(route: Route, digest: Digest): Flown<BlobHead | Absence>;
   /** Starts the fill of a blob, or joins the one that runs. The ticket must be released, or a follower of it closed. */
   fillBlob(route: Route, digest: Digest, sizeHint: number | undefined): Ticket;
-  /** The running fill of a digest, if any. Does not join it. */
-  isFilling(digest: Digest): { readonly place: { readonly upstream: string; readonly repository: string } } | undefined;
+  /** Where the running fill of a digest gets it from, if there is one. Does not join it. */
+  findFill(digest: Digest): Place | undefined;
 }

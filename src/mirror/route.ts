@@ -11,6 +11,8 @@ export interface Source {
   readonly name: string;
   readonly upstream: Upstream;
   readonly freshness: FreshnessPolicy;
+  /** How many ranges may be passed through at once. */
+  readonly maxPasses: number;
 }
 
 export interface Route extends Place {

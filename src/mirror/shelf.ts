@@ -100,8 +100,8 @@ export class Shelf {
     const manifest = { digest, mediaType, bytes: served.bytes };
     if ((await this.#parts.capacity.findRefusal(manifest.bytes.length)) !== undefined) return { manifest, kept: false };
     try {
-      await this.#write(manifest);
-      this.#link(place, manifest);
+      await this.#write(manifest, place.upstream);
+      this.#link(place, manifest, true);
     } catch (error) {
       this.#parts.notices.emit("storageTrouble", { message: "a manifest could not be stored", cause: error });
       return { manifest, kept: false };
@@ -113,24 +113,30 @@ export class Shelf {
   /**
    * Records that the place may read this manifest and what it names. A database in trouble is told to observers and
    * keeps nobody from an answer that is already here.
+   * @param confirmed whether the upstream itself said that the place has it.
    */
-  link(place: Place, manifest: ShelvedManifest): void {
-    if (this.#expanded.has(`${placeKey(place)}@${manifest.digest}`)) return;
+  link(place: Place, manifest: ShelvedManifest, confirmed: boolean): void {
+    if (this.#expanded.has(expansionKey(place, manifest, confirmed))) return;
     try {
-      this.#link(place, manifest);
+      this.#link(place, manifest, confirmed);
     } catch (cause) {
       this.#parts.notices.emit("storageTrouble", { message: "a permission could not be recorded", cause });
     }
   }
 
-  #link(place: Place, manifest: ShelvedManifest): void {
+  #link(place: Place, manifest: ShelvedManifest, confirmed: boolean): void {
     const content = parseManifest(manifest.bytes, manifest.mediaType);
-    const self: Reachable = { digest: manifest.digest, sizeBytes: manifest.bytes.length };
-    this.#parts.graph.link(place, [self, ...content.manifests, ...content.blobs]);
-    this.#expanded.set(`${placeKey(place)}@${manifest.digest}`, true);
+    const self: Reachable = { digest: manifest.digest, sizeBytes: manifest.bytes.length, confirmed };
+    const named = [...content.manifests, ...content.blobs].map(({ digest, sizeBytes }) => ({
+      digest,
+      sizeBytes,
+      confirmed: false,
+    }));
+    this.#parts.graph.link(place, [self, ...named]);
+    this.#expanded.set(expansionKey(place, manifest, confirmed), true);
   }
 
-  async #write(manifest: ShelvedManifest): Promise<void> {
+  async #write(manifest: ShelvedManifest, upstream: string): Promise<void> {
     const { store, inventory, clock } = this.#parts;
     if (inventory.findSize(manifest.digest) === undefined) {
       const ingest = await store.ingest(manifest.digest);
@@ -144,7 +150,7 @@ export class Shelf {
       } finally {
         ingest.close();
       }
-      inventory.addBlob(manifest.digest, manifest.bytes.length, clock.now());
+      inventory.addBlob(manifest.digest, manifest.bytes.length, upstream, clock.now());
     }
     inventory.addManifest(manifest.digest, manifest.mediaType);
   }
@@ -173,4 +179,8 @@ export class Shelf {
       if (!isFailure(error, "storage")) throw error;
     });
   }
+}
+
+function expansionKey(place: Place, manifest: ShelvedManifest, confirmed: boolean): string {
+  return `${placeKey(place)}@${manifest.digest}${confirmed ? "!" : ""}`;
 }

@@ -5,6 +5,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
+import type { Place } from "../meta/repositories.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import type { Absence } from "../upstream/upstream.ts";
@@ -15,6 +16,8 @@ import type { MirrorNotices } from "./notices.ts";
 export interface Ticket {
   /** True where the fill already ran when this client came. */
   readonly joined: boolean;
+  /** Where the fill gets the blob from. */
+  readonly place: Place;
   /**
    * Resolves once a follower can be opened, or with the upstream's no; rejects with what stopped the fill.
    * Blobs smaller than the barrier are verified by then.

@@ -114,8 +114,10 @@ function descriptorsIn(list: unknown): Descriptor[] {
   const found: Descriptor[] = [];
   for (const entry of list) {
     if (!isObject(entry)) continue;
-    const { digest, size, mediaType } = entry;
+    const { digest, size, mediaType, urls } = entry;
     if (typeof digest !== "string" || !isDigest(digest)) continue;
+    // Registries do not check that a layer which lives elsewhere exists: naming it proves nothing.
+    if (Array.isArray(urls) && urls.length > 0) continue;
     found.push({
       digest,
       sizeBytes: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : -1,

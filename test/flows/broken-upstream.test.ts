@@ -168,3 +168,29 @@ test("a manifest over 4 MiB is refused while it is read", async () => {
   assert.equal((await get(`${mirror.url}/v2/demo/manifests/${digest}`)).status, 502);
   assert.deepEqual(await mirror.stored(), []);
 });
+
+test("an upstream that breaks off right after its headers is an answer, not a hang, and the mirror still stops", async () => {
+  const { createServer } = await import("node:net");
+  const digest = content.digest;
+  for (const [what, text, end] of [
+    ["FIN", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc", "end"],
+    ["RST", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nabc", "resetAndDestroy"],
+    ["a broken chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "end"],
+  ] as const) {
+    const server = createServer((socket) => {
+      socket.on("error", () => {});
+      socket.once("data", () => socket.write(text, () => socket[end]()));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as { port: number };
+    {
+      await using mirror = await TestMirror.start({ upstreams: { "docker.io": `http://127.0.0.1:${port}` } });
+      const url = `${mirror.url}/v2/demo/blobs/${digest}`;
+      for (const answer of await Promise.all([getHashed(url), getHashed(url)])) {
+        assert.equal(answer.complete && answer.status === 200, false, what);
+      }
+      await mirror.settled();
+    }
+    await new Promise((resolve) => server.close(resolve));
+  }
+});

@@ -233,3 +233,24 @@ test("a moved tag whose content the limited upstream will not give is served as 
     assert.match(String(answer.headers["cache-status"]), /detail=stale$/);
   });
 });
+
+for (const [age, what] of [
+  [30 * MINUTE, "refreshed behind"],
+  [2 * HOUR, "confirmed"],
+] as const) {
+  test(`a limiting upstream is not asked again with every request for a tag that had to be ${what}`, async () => {
+    await staged(async ({ upstream, clock, tag }) => {
+      upstream.fault({ kind: "manifest" }, { status: 429, retryAfter: "60" });
+      await clock.advance(age);
+      for (let at = 0; at < 20; at += 1) {
+        assert.equal((await get(tag)).status, 200);
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      assert.ok(upstream.requests.length <= 2, `${upstream.requests.length} requests`);
+      upstream.clearFaults();
+      await clock.advance(61_000);
+      const answer = await untilFresh(tag);
+      assert.equal(answer.status, 200);
+    });
+  });
+}

@@ -194,3 +194,33 @@ test("a tag that was learned by HEAD and pulled by digest, as containerd does, i
   assert.equal(head.status, 200);
   assert.equal(head.headers["docker-content-digest"], image.digest);
 });
+
+test("an index that refuses writes costs no descriptor and no answer", async () => {
+  const image = makeImage({ seed: 68 });
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", image, "1");
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+  const url = `${mirror.url}/v2/demo/blobs/${image.layers[1]?.digest}`;
+  await get(url);
+  await mirror.settled();
+  const { StatementSync } = await import("node:sqlite");
+  const run = StatementSync.prototype.run;
+  const troubles: string[] = [];
+  mirror.mirror.notices.on("storageTrouble", ({ message }) => troubles.push(message));
+  StatementSync.prototype.run = () => {
+    throw Object.assign(new Error("disk I/O error"), { code: "ERR_SQLITE_ERROR" });
+  };
+  try {
+    const before = (await readdir("/proc/self/fd")).length;
+    const other = `${mirror.url}/v2/demo/blobs/${image.layers[2]?.digest}`;
+    for (let at = 0; at < 10; at += 1) {
+      assert.equal((await get(url)).status, 200);
+      assert.equal((await get(other)).status, 200);
+    }
+    await mirror.settled();
+    await mirror.until(async () => (await readdir("/proc/self/fd")).length <= before + 1, "descriptors are left");
+    assert.ok(troubles.length > 0);
+  } finally {
+    StatementSync.prototype.run = run;
+  }
+});

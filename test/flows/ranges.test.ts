@@ -176,3 +176,27 @@ test("chunks as containerd 2 fetches them, open-ended and left early, give the w
   assert.deepEqual(Buffer.concat(chunks), Buffer.concat([...content.read(0, content.sizeBytes)]));
   assert.equal(upstream.count({ kind: "blob", method: "GET" }), 1);
 });
+
+test("passed ranges whose readers stand still do not keep other blobs from being fetched", async () => {
+  const content = new VirtualContent(96 * MIB, 26);
+  const { open } = await import("../kit/http.ts");
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.addBlob("library/demo", content);
+  const other = upstream.shelves.addBlob("library/demo", seededBytes(MIB, 27));
+  await using mirror = await TestMirror.start({
+    upstreams: { "docker.io": upstream },
+    upstream: { limits: { connections: 4 } },
+  });
+  const gate = upstream.gate({ kind: "blob", ranged: false, reference: content.digest }, MIB);
+  const url = `${mirror.url}/v2/demo/blobs/${content.digest}`;
+  const first = getHashed(url);
+  await gate.reached;
+  const stalled = Array.from({ length: 3 }, (_, at) =>
+    open(url, { headers: { Range: `bytes=${(20 + at) * MIB}-` } }).catch(() => undefined),
+  );
+  await upstream.waitFor({ kind: "blob", ranged: true });
+  assert.equal((await get(`${mirror.url}/v2/demo/blobs/${other}`)).status, 200);
+  gate.release();
+  assert.equal((await first).digest, content.digest);
+  for (const response of await Promise.all(stalled)) response?.destroy();
+});

@@ -9,9 +9,9 @@ import { digest, openRooms, withRooms } from "./rooms.ts";
 test("blobs are counted with their bytes, each once", () =>
   withRooms(({ inventory }) => {
     assert.deepEqual([inventory.blobs, inventory.bytes], [0, 0]);
-    inventory.addBlob(digest("a"), 10, 1);
-    inventory.addBlob(digest("b"), 0, 1);
-    inventory.addBlob(digest("a"), 99, 2);
+    inventory.addBlob(digest("a"), 10, "docker.io", 1);
+    inventory.addBlob(digest("b"), 0, "docker.io", 1);
+    inventory.addBlob(digest("a"), 99, "docker.io", 2);
     assert.deepEqual([inventory.blobs, inventory.bytes], [2, 10]);
     assert.equal(inventory.findSize(digest("a")), 10);
     assert.equal(inventory.findSize(digest("b")), 0);
@@ -20,7 +20,7 @@ test("blobs are counted with their bytes, each once", () =>
 
 test("a dropped blob is counted no more, and dropping what is not there changes nothing", () =>
   withRooms(({ inventory }) => {
-    inventory.addBlob(digest("a"), 10, 1);
+    inventory.addBlob(digest("a"), 10, "docker.io", 1);
     inventory.dropBlob(digest("b"));
     inventory.dropBlob(digest("a"));
     inventory.dropBlob(digest("a"));
@@ -30,9 +30,9 @@ test("a dropped blob is counted no more, and dropping what is not there changes 
 
 test("totals are the same after the index was closed and opened", () =>
   withRooms((rooms, directory) => {
-    rooms.inventory.addBlob(digest("a"), 10, 1);
-    rooms.inventory.addBlob(digest("b"), 2 ** 40, 1);
-    rooms.inventory.addBlob(digest("c"), 5, 1);
+    rooms.inventory.addBlob(digest("a"), 10, "docker.io", 1);
+    rooms.inventory.addBlob(digest("b"), 2 ** 40, "docker.io", 1);
+    rooms.inventory.addBlob(digest("c"), 5, "docker.io", 1);
     rooms.inventory.dropBlob(digest("c"));
     rooms.database.close();
     const again = openRooms(directory);
@@ -47,7 +47,7 @@ test("whatever is added and dropped, the running totals are those of a count", (
     fc.assert(
       fc.property(fc.array(step, { maxLength: 20 }), (steps) => {
         for (const { add, which, size } of steps) {
-          if (add) inventory.addBlob(digest(String(which)), size, 1);
+          if (add) inventory.addBlob(digest(String(which)), size, "docker.io", 1);
           else inventory.dropBlob(digest(String(which)));
         }
         const counted = new Inventory(database);

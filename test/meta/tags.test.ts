@@ -56,7 +56,7 @@ test("repositories that something is cached of are listed, the others not", () =
     assert.deepEqual(repositories.list(), []);
     repositories.idOf(place("docker.io", "only/named"));
     tags.put(alpine, latest, digest("a"), 1);
-    graph.link(place("ghcr.io", "owner/app"), [{ digest: digest("b"), sizeBytes: 1 }]);
+    graph.link(place("ghcr.io", "owner/app"), [{ digest: digest("b"), sizeBytes: 1, confirmed: true }]);
     const names = repositories.list().map((entry) => `${entry.upstream}/${entry.repository}`);
     assert.deepEqual(names.sort(), ["docker.io/library/alpine", "ghcr.io/owner/app"]);
   }));

@@ -159,7 +159,7 @@ test("a blob that is stored and was never kept as a manifest is not found as one
     ingest.write(MANIFEST);
     await (await ingest.finish()).stored;
     ingest.close();
-    inventory.addBlob(DIGEST, MANIFEST.length, 1);
+    inventory.addBlob(DIGEST, MANIFEST.length, "docker.io", 1);
     assert.equal(await shelf().find(DIGEST), undefined);
     assert.equal((await shelf().keep(app, SERVED, DIGEST)).kept, true);
     assert.deepEqual((await shelf().find(DIGEST))?.bytes, MANIFEST);
@@ -187,8 +187,8 @@ test("a stored manifest opens what it names to another repository that has it to
     const used = shelf();
     const { manifest } = await used.keep(app, SERVED, DIGEST);
     const other = place("docker.io", "team/other");
-    used.link(other, manifest);
-    used.link(other, manifest);
+    used.link(other, manifest, true);
+    used.link(other, manifest, true);
     for (const name of [DIGEST, digest("config"), digest("layer")]) assert.ok(graph.findReachable(other, name));
   }));
 
@@ -197,6 +197,6 @@ test("a database in trouble keeps nobody from a manifest that is already here", 
     const used = shelf();
     const { manifest } = await used.keep(app, SERVED, DIGEST);
     database.close();
-    used.link(place("docker.io", "team/other"), manifest);
+    used.link(place("docker.io", "team/other"), manifest, true);
     assert.equal(troubles.length, 1);
   }));

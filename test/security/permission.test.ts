@@ -130,3 +130,70 @@ test("permission survives a restart", async () => {
   }
   assert.equal(upstream.requests.length, 0);
 });
+
+test("naming a digest in a manifest of one's own registry gives no access to another's stored bytes", async () => {
+  const secret = makeImage({ seed: 41 });
+  await using private_ = await TestUpstream.start();
+  await using hostile = await TestUpstream.start();
+  private_.shelves.add("team/app", secret, "1");
+  const layer = secret.layers[2] ?? secret.config;
+  const claim = (urls: readonly string[] | undefined) =>
+    Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: secret.mediaType,
+        config: { mediaType: secret.config.mediaType, digest: secret.config.digest, size: secret.config.sizeBytes },
+        layers: [{ mediaType: layer.mediaType, digest: layer.digest, size: layer.sizeBytes, urls }],
+      }),
+    );
+  hostile.shelves.addManifest("me/x", claim(undefined), secret.mediaType, "named");
+  hostile.shelves.addManifest("me/x", claim(["https://elsewhere.example/layer"]), secret.mediaType, "foreign");
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": private_, "evil.example": hostile } });
+  await get(`${mirror.url}/v2/team/app/manifests/1`);
+  await get(`${mirror.url}/v2/team/app/blobs/${layer.digest}`);
+  await mirror.settled();
+  for (const tag of ["named", "foreign"]) {
+    assert.equal((await get(`${mirror.url}/v2/evil.example/me/x/manifests/${tag}`)).status, 200);
+    for (const options of [{}, { method: "HEAD" }, { headers: { Range: "bytes=0-9" } }]) {
+      const answer = await get(`${mirror.url}/v2/evil.example/me/x/blobs/${layer.digest}`, options);
+      assert.equal(answer.status, 404, `${tag} ${JSON.stringify(options)}`);
+    }
+  }
+});
+
+test("a blob shared with another upstream is confirmed there once, and served from the store", async () => {
+  const image = makeImage({ seed: 42 });
+  await using first = await TestUpstream.start();
+  await using second = await TestUpstream.start();
+  first.shelves.add("one/app", image, "1");
+  second.shelves.add("two/app", image, "1");
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": first, "ghcr.io": second } });
+  const layer = image.layers[2]?.digest;
+  await get(`${mirror.url}/v2/one/app/blobs/${layer}`);
+  await mirror.settled();
+  await get(`${mirror.url}/v2/ghcr.io/two/app/manifests/1`);
+  for (const _ of [1, 2]) assert.equal((await get(`${mirror.url}/v2/ghcr.io/two/app/blobs/${layer}`)).status, 200);
+  assert.equal(second.count({ kind: "blob", method: "HEAD" }), 1);
+  assert.equal(second.count({ kind: "blob", method: "GET" }), 0);
+});
+
+for (const fault of [{ status: 404 }, { status: 401 }, { status: 429 }, { status: 503 }]) {
+  test(`what another upstream answers (${fault.status}) to the same digest is nobody else's answer`, async () => {
+    const image = makeImage({ seed: 43 });
+    await using good = await TestUpstream.start();
+    await using evil = await TestUpstream.start();
+    good.shelves.add("library/demo", image, "1");
+    await using mirror = await TestMirror.start({ upstreams: { "docker.io": good, "evil.example": evil } });
+    await get(`${mirror.url}/v2/demo/manifests/1`);
+    const layer = image.layers[2]?.digest;
+    evil.fault({ kind: "blob" }, fault);
+    const gate = evil.gate({ kind: "blob" }, "headers");
+    const provoked = get(`${mirror.url}/v2/evil.example/x/y/blobs/${layer}`);
+    await gate.reached;
+    const victim = get(`${mirror.url}/v2/demo/blobs/${layer}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    gate.release();
+    assert.equal((await victim).status, 200);
+    assert.notEqual((await provoked).status, 200);
+  });
+}

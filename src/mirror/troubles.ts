@@ -1,0 +1,47 @@
+/**
+ * Which tags an upstream failed to tell of just now, so that it is not asked again with every request for something that
+ * can be served stale meanwhile.
+ *
+ * What is not stored is asked for afresh: this only spares questions whose answer nobody has to wait for.
+ */
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/failure.ts";
+import { placeKey } from "../meta/repositories.ts";
+import type { Tag } from "../oci/reference.ts";
+import type { Route } from "./route.ts";
+
+const MAX_ENTRIES = 20_000;
+const UNREACHABLE_MS = 10_000;
+const LIMITED_MS = 60_000;
+const MOST_MS = 600_000;
+
+export class Troubles {
+  readonly #clock: Clock;
+  readonly #entries = new LRUCache<string, { failure: Failure; until: number }>({ max: MAX_ENTRIES });
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  find(route: Route, tag: Tag): Failure | undefined {
+    if (this.#entries.size === 0) return undefined;
+    const key = `${placeKey(route)}:${tag}`;
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    const leftMs = entry.until - this.#clock.now();
+    if (leftMs > 0 && leftMs <= MOST_MS) return entry.failure;
+    this.#entries.delete(key);
+    return undefined;
+  }
+
+  remember(route: Route, tag: Tag, failure: Failure): void {
+    const restMs = failure.retryAfterMs ?? (failure.kind === "limited" ? LIMITED_MS : UNREACHABLE_MS);
+    const until = this.#clock.now() + Math.min(restMs, MOST_MS);
+    this.#entries.set(`${placeKey(route)}:${tag}`, { failure, until });
+  }
+
+  forget(route: Route, tag: Tag): void {
+    this.#entries.delete(`${placeKey(route)}:${tag}`);
+  }
+}
