@@ -13,7 +13,13 @@ import { BARRIER_BYTES, type Ingest } from "./blobstore.ts";
 import { type Follower, GrowingFollower, type Waiter, type Watched } from "./follower.ts";
 import { OpenFile } from "./openfile.ts";
 
-const HIGH_WATER_BYTES = 4 * 1024 * 1024;
+/**
+ * How much may wait for the disk. It also bounds how much is hashed in one go, while nobody else is answered; and at the
+ * beginning, when the first reader waits for the first byte, it is one chunk.
+ */
+const HIGH_WATER_BYTES = 512 * 1024;
+const START_BYTES = 512 * 1024;
+const START_WATER_BYTES = 1;
 /** Linux takes at most 1024 buffers a call. */
 const MAX_BUFFERS = 512;
 
@@ -94,7 +100,7 @@ export class DiskIngest implements Ingest, Watched {
     this.#pending.push(chunk);
     this.#pendingBytes += chunk.length;
     if (!this.#writing) this.#flush();
-    return this.#pendingBytes < HIGH_WATER_BYTES;
+    return this.#pendingBytes < this.#highWater();
   }
 
   onDrain(callback: () => void): void {
@@ -174,6 +180,10 @@ export class DiskIngest implements Ingest, Watched {
     }
   }
 
+  #highWater(): number {
+    return this.#written < START_BYTES ? START_WATER_BYTES : HIGH_WATER_BYTES;
+  }
+
   #flush(): void {
     const batch = this.#pending.length <= MAX_BUFFERS ? this.#pending : this.#pending.slice(0, MAX_BUFFERS);
     this.#pending = this.#pending.length <= MAX_BUFFERS ? [] : this.#pending.slice(MAX_BUFFERS);
@@ -205,7 +215,7 @@ export class DiskIngest implements Ingest, Watched {
     if (this.#failure === undefined && this.#pending.length > 0) this.#flush();
     if (error === undefined) this.#wake();
     const drain = this.#drain;
-    if (drain !== undefined && (this.#failure !== undefined || this.#pendingBytes < HIGH_WATER_BYTES / 2)) {
+    if (drain !== undefined && (this.#failure !== undefined || this.#pendingBytes <= this.#highWater() / 2)) {
       this.#drain = undefined;
       drain();
     }
