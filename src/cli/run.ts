@@ -20,14 +20,18 @@ export async function run(args: readonly string[], world: World = processWorld(p
   });
   const said = await parse(parser, args);
   if (said.fault !== undefined) {
-    world.stderr.write(`wharfinger: ${said.fault}\nwharfinger --help says what can be given\n`);
-    return EXIT.badUsage;
+    return refuse(said.fault, world);
   }
   if (said.output !== "") {
     world.stdout.write(`${said.output}\n`);
     return EXIT.done;
   }
   return command === undefined ? EXIT.done : command();
+}
+
+function refuse(fault: string, world: World): number {
+  world.stderr.write(`wharfinger: ${fault}\nwharfinger --help says what can be given\n`);
+  return EXIT.badUsage;
 }
 
 /** What yargs found wrong, or has to say itself (`--help`, `--version`); it never prints or ends the process. */
@@ -83,8 +87,9 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
       },
       (given: Readonly<Record<string, unknown>>) => {
         const flags = Object.fromEntries(leaves.map(({ flag }) => [flag, given[flag]]));
-        const request: ServeRequest = { file: lastText(given.config), flags };
-        choose(() => serve(request, world));
+        const request: ServeRequest = { file: fileOf(given.config), flags };
+        const fault = usageFaultOf(given);
+        choose(async () => (fault === undefined ? serve(request, world) : refuse(fault, world)));
       },
     )
     .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
@@ -99,9 +104,23 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
     .exitProcess(false);
 }
 
-function lastText(value: unknown): string | undefined {
-  const last: unknown = Array.isArray(value) ? value.at(-1) : value;
-  return typeof last === "string" ? last : undefined;
+function fileOf(config: unknown): string | undefined {
+  return typeof config === "string" ? config : undefined;
+}
+
+/**
+ * What is wrong with words and with `--config`; the settings are the loader's. After "--" everything is a word, and yargs
+ * looks at none of those.
+ */
+function usageFaultOf(given: Readonly<Record<string, unknown>>): string | undefined {
+  const words = Array.isArray(given._) ? given._.map(String) : [];
+  const [extra] = words[0] === "serve" ? words.slice(1) : words;
+  if (extra !== undefined) return `unknown argument: ${extra}`;
+  const { config } = given;
+  if (config === undefined) return undefined;
+  if (Array.isArray(config)) return "--config: given more than once";
+  if (typeof config !== "string") return "--no-config: leave --config out instead";
+  return config === "" ? "--config: expected the name of a file" : undefined;
 }
 
 function packageVersion(): string {

@@ -1,8 +1,8 @@
 /**
  * Credentials as the configuration names them, and how to get at the secret.
  *
- * The configuration holds where a secret is, not the secret, wherever it can: a file or variable is read when the
- * secret is used, so that a rotated secret is found without a restart. Exactly one form, with exactly one source.
+ * The configuration holds where a secret is, not the secret, wherever it can: a file or variable is read once, at start,
+ * and a rotated secret takes a restart. Exactly one form, with exactly one source.
  */
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
@@ -24,10 +24,10 @@ const FORMS = "{username, password | passwordFile | passwordEnv} or {token | tok
 const shape = {
   username: text("The account's name.", "robot"),
   password: text("Its password or access token, in plain text.", "secret"),
-  passwordFile: file("A file that holds the password; read when it is used.", "/run/secrets/password"),
+  passwordFile: file("A file that holds the password; read at start.", "/run/secrets/password"),
   passwordEnv: variable("The environment variable that holds the password.", "REGISTRY_PASSWORD"),
   token: text("A bearer token, in plain text.", "secret"),
-  tokenFile: file("A file that holds the token; read when it is used.", "/run/secrets/token"),
+  tokenFile: file("A file that holds the token; read at start.", "/run/secrets/token"),
   tokenEnv: variable("The environment variable that holds the token.", "REGISTRY_TOKEN"),
 };
 
@@ -69,15 +69,24 @@ function sourcesOf(value: string | null, file: string | undefined, variable: str
 export type OpenCredential = { readonly username: string; readonly password: string } | { readonly token: string };
 
 /**
- * Reads the secret, without the line end that editors leave in files.
- * @throws Failure `invalid` where the file cannot be read, the variable is not set, or there is nothing in it
+ * Reads the secret, without the line ends that editors leave in files.
+ * @throws Failure `invalid` where the file cannot be read, the variable is not set, there is nothing in it, or it is a
+ * token that no header can hold
  */
 export async function readCredential(
   credential: Credential,
   env: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<OpenCredential> {
   const secret = await readSecret(credential.secret, env);
-  return credential.type === "token" ? { token: secret } : { username: credential.username, password: secret };
+  if (credential.type === "basic") return { username: credential.username, password: secret };
+  if (/^[\x21-\x7e]+$/.test(secret)) return { token: secret };
+  const message = "holds a space, a line end or another character that a token cannot have";
+  throw new Failure("invalid", `${placeOf(credential.secret)} ${message}`);
+}
+
+function placeOf(source: SecretSource): string {
+  if (source.from === "file") return `the file ${source.file}`;
+  return source.from === "env" ? `the environment variable ${source.variable}` : "a token of the configuration";
 }
 
 async function readSecret(source: SecretSource, env: Readonly<Record<string, string | undefined>>): Promise<string> {
@@ -93,7 +102,7 @@ async function readSecret(source: SecretSource, env: Readonly<Record<string, str
   } catch (cause) {
     throw new Failure("invalid", `cannot read the secret's file: ${messageOf(cause)}`, { cause });
   }
-  const secret = content.replace(/\r?\n$/, "");
+  const secret = content.replace(/[\r\n]+$/, "");
   if (secret !== "") return secret;
   throw new Failure("invalid", `the file ${source.file}, which should hold a secret, is empty`);
 }

@@ -15,6 +15,7 @@ import {
   parseDocument,
   visit,
   type YAMLError,
+  type YAMLMap,
 } from "yaml";
 import { pathText } from "./faults.ts";
 
@@ -57,12 +58,21 @@ function readYaml(text: string): ConfigDocument {
     logLevel: "error",
   });
   const problems = [...document.errors, ...document.warnings].slice(0, MAX_FAULTS);
+  // The parser goes on after an exhausted stack, and then finds fault with everything.
+  if (problems.some(({ message }) => /stack (?:size|overflow)/i.test(message)))
+    throw new RangeError("nested too deeply");
   const faults: DocumentFault[] = problems.map((problem) => ({
     path: "",
     line: lineAt(problem.pos[0]),
     message: textOf(problem),
   }));
   const broken = faults.length > 0;
+  const indexes = new WeakMap<YAMLMap, ReadonlyMap<string, Pair>>();
+  const keysOf = (map: YAMLMap) => {
+    const known = indexes.get(map) ?? indexKeys(map);
+    indexes.set(map, known);
+    return known;
+  };
 
   visit(document, {
     Map(_, map, ancestors) {
@@ -91,9 +101,7 @@ function readYaml(text: string): ConfigDocument {
       for (const step of path) {
         if (isAlias(node)) node = node.resolve(document);
         if (isMap(node)) {
-          const pair: Pair<unknown, unknown> | undefined = node.items.find(
-            (item) => isScalar(item.key) && String(item.key.value) === String(step),
-          );
+          const pair = keysOf(node).get(String(step));
           if (pair === undefined) break;
           if (isScalar(pair.key) && pair.key.range) offset = pair.key.range[0];
           node = isNode(pair.value) ? pair.value : undefined;
@@ -107,6 +115,17 @@ function readYaml(text: string): ConfigDocument {
       return offset === undefined ? undefined : lineAt(offset);
     },
   };
+}
+
+/** The pairs by their keys; where a key is repeated the first counts. */
+function indexKeys(map: YAMLMap): ReadonlyMap<string, Pair> {
+  const pairs = new Map<string, Pair>();
+  for (const pair of map.items) {
+    if (!isScalar(pair.key)) continue;
+    const key = String(pair.key.value);
+    if (!pairs.has(key)) pairs.set(key, pair);
+  }
+  return pairs;
 }
 
 function isNode(value: unknown): value is Node {

@@ -16,11 +16,19 @@ export interface Fault {
   readonly message: string;
 }
 
-/** Failure `invalid`, with every fault in `faults` and in `detail`. */
+/** So many are told; nobody mends more at once. */
+export const MAX_FAULTS = 100;
+
+/** Failure `invalid`, with the faults in `faults` and in `detail`: the first hundred, and how many more there are. */
 export class ConfigFaults extends Failure {
   readonly faults: readonly Fault[];
 
-  constructor(faults: readonly Fault[]) {
+  /** @param more faults that were only counted */
+  constructor(found: readonly Fault[], more = 0) {
+    const untold = more + Math.max(0, found.length - MAX_FAULTS);
+    const told = found.slice(0, MAX_FAULTS);
+    const rest: Fault = { path: "", source: found[0]?.source ?? "file", message: `and ${untold} more faults` };
+    const faults = untold === 0 ? told : [...told, rest];
     super("invalid", faults.map(faultText).join("\n"), { detail: faults });
     this.faults = faults;
   }

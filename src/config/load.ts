@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import type * as z from "zod";
 import { errnoOf } from "../base/failure.ts";
 import { type ConfigDocument, readDocument } from "./document.ts";
-import { ConfigFaults, type Fault, pathText } from "./faults.ts";
+import { ConfigFaults, type Fault, MAX_FAULTS, pathText } from "./faults.ts";
 import { ENV_PREFIX, knownKeysAt, type Leaf, listLeaves } from "./leaves.ts";
 import { directoryOf, resolveNamed } from "./named.ts";
 import { type Config, schema } from "./schema.ts";
@@ -51,15 +51,21 @@ export function loadConfig(sources: ConfigSources): Config {
 
   const document = file === undefined ? undefined : readFile(file, cwd, faults);
   for (const fault of document?.faults ?? []) faults.push({ ...fault, source: "file", ...named(file) });
-  const overrides = [...readEnv(leaves, sources.env, faults), ...readFlags(leaves, sources.flags, faults)];
+  const overrides = [
+    ...readEnv(leaves, withoutSecrets(sources.env, document?.value), faults),
+    ...readFlags(leaves, sources.flags, faults),
+  ];
 
   const root = document?.value ?? {};
   const isReadable = typeof root === "object" && !Array.isArray(root);
   if (!isReadable)
     faults.push({ path: "", line: 1, source: "file", ...named(file), message: "expected keys and values" });
 
-  const report = (path: readonly PropertyKey[], message: string) => {
-    faults.push(placeFault(path, message, overrides, document, file));
+  let untold = 0;
+  const report = (path: readonly PropertyKey[], message: string | (() => string)) => {
+    // Words and places are looked for where they will be read: a file may be nothing but faults.
+    if (faults.length >= MAX_FAULTS) untold += 1;
+    else faults.push(placeFault(path, typeof message === "string" ? message : message(), overrides, document, file));
   };
   const base = directoryOf(file, cwd);
   const isOverridden = (path: readonly PropertyKey[]) => overrides.some(({ leaf }) => isPrefix(leaf.path, path));
@@ -67,15 +73,19 @@ export function loadConfig(sources: ConfigSources): Config {
     (value, { leaf, value: text }) => putIn(value, leaf.path, text),
     isReadable ? root : {},
   );
+  const isOffline = asRecord(merged).offline === true;
   const value = resolveNamed(schema, merged, {
     env: sources.env,
     baseOf: (path) => (isOverridden(path) ? cwd : base),
-    report,
+    report: (path, message) => {
+      // Who contacts nobody needs no secrets.
+      if (!(isOffline && path[0] === "upstreams" && path[2] === "credentials")) report(path, message);
+    },
   });
 
   const parsed = schema.safeParse(value);
   if (!parsed.success) for (const issue of parsed.error.issues) reportIssue(issue, report);
-  if (!parsed.success || faults.length > 0) throw new ConfigFaults(inOrder(faults));
+  if (!parsed.success || faults.length > 0) throw new ConfigFaults(inOrder(faults), untold);
   const config = parsed.data;
   // Absolute already, but for the default.
   return { ...config, cache: { ...config.cache, dir: resolve(base, config.cache.dir) } };
@@ -111,6 +121,19 @@ function readFile(file: string, cwd: string, faults: Fault[]): ConfigDocument | 
   } catch {
     return refuse("is not UTF-8 text");
   }
+}
+
+/**
+ * The environment without what the document names as a secret's variable: such a name may begin like ours and is no
+ * setting. Looks at the document as it is, whatever its faults.
+ */
+function withoutSecrets(env: ConfigSources["env"], document: unknown): ConfigSources["env"] {
+  const credentials = Object.values(asRecord(asRecord(document).upstreams)).flatMap((settings) => {
+    const given: unknown = asRecord(settings).credentials;
+    return Array.isArray(given) ? given : [];
+  });
+  const names = credentials.flatMap((one) => [asRecord(one).passwordEnv, asRecord(one).tokenEnv]);
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name)));
 }
 
 function readEnv(leaves: readonly Leaf[], env: ConfigSources["env"], faults: Fault[]): Override[] {
@@ -170,7 +193,10 @@ function putIn(container: unknown, path: readonly string[], value: unknown): unk
   return { ...record, [key]: putIn(record[key], rest, value) };
 }
 
-function reportIssue(issue: z.core.$ZodIssue, report: (path: readonly PropertyKey[], message: string) => void): void {
+function reportIssue(
+  issue: z.core.$ZodIssue,
+  report: (path: readonly PropertyKey[], message: string | (() => string)) => void,
+): void {
   if (issue.code !== "unrecognized_keys") {
     report(issue.path, issue.message);
     return;
@@ -178,8 +204,8 @@ function reportIssue(issue: z.core.$ZodIssue, report: (path: readonly PropertyKe
   const known = knownKeysAt(issue.path);
   for (const key of issue.keys) {
     // Told with its line already.
-    if (key !== "__proto__")
-      report([...issue.path, key], `unknown key${suggestion(key, known) || `; known here: ${known.join(", ")}`}`);
+    if (key === "__proto__") continue;
+    report([...issue.path, key], () => `unknown key${suggestion(key, known) || `; known here: ${known.join(", ")}`}`);
   }
 }
 

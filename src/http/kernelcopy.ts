@@ -14,6 +14,11 @@ export interface KernelCopy {
    *   then writes the ordinary way learns what it is.
    */
   copy(socket: Socket, file: number, position: number, count: number): number;
+  /**
+   * Reads bytes of the file that are in the page cache.
+   * @returns how many; 0 where they would have to be waited for, or at any error.
+   */
+  readCached(file: number, buffer: Buffer, count: number, position: number): number;
 }
 
 const RWF_NOWAIT = 0x8;
@@ -46,7 +51,7 @@ type Preadv2 = (file: number, iov: object, count: number, offset: number, flags:
 class LibcCopy implements KernelCopy {
   readonly #sendfile: Sendfile;
   readonly #preadv2: Preadv2;
-  readonly #iov = { base: Buffer.alloc(8), length: 1 };
+  readonly #probe = Buffer.alloc(8);
 
   constructor(sendfile: Sendfile, preadv2: Preadv2) {
     this.#sendfile = sendfile;
@@ -63,6 +68,11 @@ class LibcCopy implements KernelCopy {
     return Math.max(moved, 0);
   }
 
+  readCached(file: number, buffer: Buffer, count: number, position: number): number {
+    const read = Number(this.#preadv2(file, { base: buffer, length: count }, 1, position, RWF_NOWAIT));
+    return Math.max(read, 0);
+  }
+
   #isCached(file: number, position: number, count: number): boolean {
     for (let at = position; at < position + count; at += PROBE_EVERY_BYTES) {
       if (!this.#isByteCached(file, at)) return false;
@@ -71,6 +81,6 @@ class LibcCopy implements KernelCopy {
   }
 
   #isByteCached(file: number, position: number): boolean {
-    return Number(this.#preadv2(file, this.#iov, 1, position, RWF_NOWAIT)) === 1;
+    return this.readCached(file, this.#probe, 1, position) === 1;
   }
 }

@@ -22,6 +22,8 @@ export interface LogSettings {
 const STDOUT = 1;
 const GATHER_BYTES = 8 * 1024;
 const FLUSH_EVERY_MS = 1000;
+/** What is gathered at most while standard output takes nothing; lines beyond are dropped. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 const MAX_AGENTS = 500;
 
 /** Writes to standard output unless told otherwise. What is gathered is written at exit without anyone's doing. */
@@ -41,7 +43,19 @@ function openDestination(format: LogSettings["format"]): DestinationStream {
   if (format === "pretty") {
     return pretty({ destination: STDOUT, sync: true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l" });
   }
-  return pino.destination({ fd: STDOUT, sync: false, minLength: GATHER_BYTES, periodicFlush: FLUSH_EVERY_MS });
+  const destination = pino.destination({
+    fd: STDOUT,
+    sync: false,
+    minLength: GATHER_BYTES,
+    maxLength: MAX_WAITING_BYTES,
+    periodicFlush: FLUSH_EVERY_MS,
+  });
+  // A full disk under standard output costs lines, not the mirror: without a listener the error would end the process.
+  // The hook at exit writes until everything is written, which then is never; what is gathered is given up instead.
+  destination.on("error", () => {
+    destination.flushSync = () => {};
+  });
+  return destination;
 }
 
 /** @returns the function that ends the subscriptions. */

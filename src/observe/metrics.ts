@@ -32,8 +32,8 @@ export interface MetricsParts {
 /** Why a fill was resumed, as far as it can be told in one of few words: reasons are free text. */
 const RETRY_REASONS: readonly (readonly [label: string, words: RegExp])[] = [
   ["timeout", /time(?:d )?.?out|too slow|idle|stall/i],
-  ["limited", /\b429\b|limit/i],
-  ["status", /status|\b5\d\d\b/i],
+  ["limited", /\b(?:answered|status:?) 429\b|limits our|limited/i],
+  ["status", /status|\b(?:answered|status:?) [45]\d\d\b/i],
   ["short", /short|early|truncat|premature|ended/i],
   ["reset", /reset|closed|hang up|abort|EPIPE|socket|terminated/i],
 ];

@@ -19,8 +19,14 @@ const METADATA = new Set([
   "fd00:ec2::254",
   "fd00:ec2::23",
   "100.100.100.200",
+  "168.63.129.16",
   "fd20:ce::254",
 ]);
+/** All that is ever given out for the open network (RFC 4291 §2.4, IANA). */
+const GLOBAL_V6 = ipaddr.IPv6.parseCIDR("2000::/3");
+const NAT64 = ipaddr.IPv6.parseCIDR("64:ff9b::/96");
+const COMPATIBLE = ipaddr.IPv6.parseCIDR("::/96");
+
 const NEVER = new Set(["unspecified", "broadcast", "multicast"]);
 
 /** Judges an IP address in text form; what is none is forbidden. */
@@ -33,16 +39,18 @@ export function judgeAddress(text: string): AddressVerdict {
     if (embedded !== undefined) return embedded;
   }
   if (METADATA.has(address.toString().replace(/%.*$/, "")) || NEVER.has(range)) return "forbidden";
+  if (address instanceof ipaddr.IPv6 && !address.match(GLOBAL_V6)) return "private";
   return range === "unicast" ? "public" : "private";
 }
 
 /**
  * NAT64 (RFC 6052) is how a network without IPv4 reaches it, so `64:ff9b::/96` counts as the address behind it. No name
- * resolves to a mapped address honestly: those are never public, and forbidden where the address behind is.
+ * resolves to a mapped or compatible address honestly: those are never public, and forbidden where the address behind is.
  */
 function embeddedIPv4(address: ipaddr.IPv6, range: string): AddressVerdict | undefined {
-  const mapped = range === "ipv4Mapped";
-  if (!mapped && !address.match(ipaddr.IPv6.parseCIDR("64:ff9b::/96"))) return undefined;
+  const compatible = address.match(COMPATIBLE) && range !== "unspecified" && range !== "loopback";
+  const mapped = range === "ipv4Mapped" || compatible;
+  if (!mapped && !address.match(NAT64)) return undefined;
   const verdict = judgeAddress(address.toByteArray().slice(12).join("."));
   return mapped && verdict === "public" ? "private" : verdict;
 }

@@ -4,14 +4,14 @@
  * Learns from the challenges it sees, so that from the second repository on no request is wasted on a 401. A challenge
  * is answered at most once per request, and only by a realm that `judgeRealm` lets have our credential.
  */
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type Challenge, chooseChallenge } from "./challenge.ts";
-import { accountOf, type Credential } from "./options.ts";
+import type { Credential } from "./options.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";
 import type { Grant, Token, TokenRequest, Tokens } from "./tokens.ts";
-import type { Absence } from "./upstream.ts";
+import { type Absence, isAbsence } from "./upstream.ts";
 
 export interface Authorization {
   /** The header's value; a secret. */
@@ -35,6 +35,8 @@ export interface AuthorizerOptions {
   readonly tokenRealm: string | null;
   readonly tokens: Tokens;
   readonly ask: AskTokenServer;
+  /** Takes our secrets out of a text of the upstream's. */
+  readonly hide: (text: string) => string;
   readonly onTrouble: (message: string, detail?: unknown) => void;
 }
 
@@ -46,17 +48,28 @@ export class Authorizer {
     this.#options = options;
   }
 
-  /** What to send before any challenge; undefined where nothing is known to be wanted. */
+  /**
+   * What to send before any challenge; undefined where nothing is known to be wanted, or where what is known no longer
+   * helps: the registry's own challenge decides then. Rejects with the signal's reason only.
+   */
   async prepare(repository: Repository, signal: AbortSignal): Promise<Authorization | undefined> {
     const { credential } = this.#options;
     if (credential !== undefined && "token" in credential) return held(`Bearer ${credential.token}`);
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
     if (challenge.scheme === "basic") return credential === undefined ? undefined : held(basicOf(credential));
-    const request = this.#requestFor(challenge, repository);
-    // A denial here is of our guess; the registry's own challenge decides.
-    const grant = await this.#obtain(request, signal);
-    return "absent" in grant ? undefined : granted(request, grant);
+    try {
+      const request = this.#requestFor(challenge, repository);
+      // A denial here is of our guess.
+      const grant = await this.#obtain(request, signal);
+      return isAbsence(grant) ? undefined : granted(request, grant);
+    } catch (error) {
+      // A token server that is slow until our own time is up is as little use as one that fails.
+      const left = signal.aborted && !(isFailure(signal.reason) && signal.reason.timedOut);
+      if (!left && this.#challenge === challenge) this.#challenge = undefined;
+      if (signal.aborted) throw error;
+      return undefined;
+    }
   }
 
   /**
@@ -71,8 +84,10 @@ export class Authorizer {
     signal: AbortSignal,
   ): Promise<Authorization | Absence> {
     const { credential, name } = this.#options;
-    if (used?.source === "held") throw refusedBy(name);
     const challenge = chooseChallenge(challenges);
+    // Who took our password once and now wants a token is followed: registries change their minds.
+    const wantsToken = challenge?.scheme === "bearer" && credential !== undefined && "username" in credential;
+    if (used?.source === "held" && !wantsToken) throw refusedBy(name);
     if (challenge === undefined) return { absent: "denied" };
     if (challenge.scheme === "basic") {
       if (credential === undefined || "token" in credential) return { absent: "denied" };
@@ -86,16 +101,16 @@ export class Authorizer {
       this.#options.tokens.forget(used.tokenRequest, used.token);
     }
     const grant = await this.#obtain(request, signal);
-    return "absent" in grant ? grant : granted(request, grant);
+    return isAbsence(grant) ? grant : granted(request, grant);
   }
 
   #requestFor(challenge: Challenge, repository: Repository | undefined, verbatim = false): TokenRequest {
-    const { credential, endpoint, tokenRealm, name } = this.#options;
+    const { credential, endpoint, tokenRealm, name, hide } = this.#options;
     const realm = challenge.parameters.get("realm") ?? "";
     const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: credential !== undefined });
     if ("refuse" in verdict) {
       const url = URL.parse(realm);
-      const shown = url === null ? undefined : redactUrl(url);
+      const shown = url === null ? undefined : hide(redactUrl(url));
       const message = `${name}: no token is asked for: ${verdict.refuse}`;
       this.#options.onTrouble(message, { realm: shown });
       throw new Failure("refused", `${message}; if that is its token server, set upstreams.${name}.tokenRealm`, {
@@ -107,7 +122,6 @@ export class Authorizer {
       realm: verdict.ask,
       service: challenge.parameters.get("service"),
       scopes: repository === undefined ? scopes : scopesFor(scopes, repository, verbatim),
-      account: accountOf(credential),
     };
   }
 

@@ -15,6 +15,7 @@ import { type ExchangeOptions, exchange, type Question, type Reply } from "./exc
 import type { UpstreamNotices } from "./notices.ts";
 import { accountOf, DEFAULT_TIMEOUTS, type Timeouts, type UpstreamOptions } from "./options.ts";
 import { contentLengthOf, judgeReply, mediaTypeOf } from "./outcome.ts";
+import { Secrets } from "./secrets.ts";
 import { Sender } from "./sender.ts";
 import { Tokens } from "./tokens.ts";
 import { askTokenServer } from "./tokenserver.ts";
@@ -53,9 +54,20 @@ export class Conversation {
     this.#transport = openTransport(name, endpoint, options, this.#timeouts);
     const credential = options.credentials[0];
     const account = accountOf(credential);
-    const sender = new Sender({ name, transport: this.#transport, notices, clock, account, signature });
+    const sender = new Sender({
+      name,
+      endpoint,
+      secrets: new Secrets(credential),
+      transport: this.#transport,
+      notices,
+      clock,
+      account,
+      signature,
+    });
     this.#sender = sender;
-    const tokens = new Tokens(clock);
+    const ownTokens = new Tokens(clock);
+    // Apart from ours: a host that a redirect led to must never be handed what our account obtained.
+    const guestTokens = new Tokens(clock);
     const authorizerAt = (origin: URL, own: boolean) => {
       const tokenRealm = own ? options.tokenRealm : null;
       const server = { name, sender, clock, endpoint: origin, tokenRealm, timeoutMs: this.#timeouts.headersMs };
@@ -64,9 +76,10 @@ export class Conversation {
         endpoint: origin,
         credential: own ? credential : undefined,
         tokenRealm,
-        tokens,
+        tokens: own ? ownTokens : guestTokens,
         ask: (url, basic) => askTokenServer(server, url, basic),
         onTrouble: (message, detail) => sender.noteTrouble(message, detail),
+        hide: (text) => sender.hide(text),
       });
     };
     const authorizer = authorizerAt(endpoint, true);
@@ -152,7 +165,11 @@ export class Conversation {
     const reply = await exchange(this.#exchange, { ...rest, headers, signal });
     if (isAbsence(reply)) return reply;
     try {
-      const absence = judgeReply(this.#name, call.kind, reply, wanted, this.#clock.now());
+      const absence = judgeReply(this.#name, call.kind, reply, {
+        wanted,
+        now: this.#clock.now(),
+        hide: (text) => this.#sender.hide(text),
+      });
       if (absence === undefined) return reply;
       reply.answer.body.destroy();
       return absence;

@@ -12,7 +12,7 @@ import type { RequestKind } from "./notices.ts";
 import { redactUrl } from "./redact.ts";
 import { isRedirect, judgeRedirect } from "./redirect.ts";
 import type { Sender } from "./sender.ts";
-import { type Answer, headerOf, type Lane, type Method } from "./transport.ts";
+import type { Answer, Lane, Method } from "./transport.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
 
 export interface Question {
@@ -103,11 +103,12 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
 
 function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: readonly string[]): URL {
   const { name, endpoint, sender } = options;
-  const location = headerOf(answer, "location");
+  const { location } = answer.headers;
   const verdict = judgeRedirect({ location, from, endpoint, visited });
   if ("follow" in verdict) return verdict.follow;
-  const target = location === undefined ? null : URL.parse(location, from.href);
+  const target = typeof location === "string" ? URL.parse(location, from.href) : null;
   const message = `${name}: ${verdict.refuse} is not followed`;
-  sender.noteTrouble(message, { from: redactUrl(from), ...(target === null ? {} : { to: redactUrl(target) }) });
+  const shown = (url: URL) => sender.hide(redactUrl(url));
+  sender.noteTrouble(message, { from: shown(from), ...(target === null ? {} : { to: shown(target) }) });
   throw new Failure("unreachable", message, { upstreamStatus: answer.status });
 }

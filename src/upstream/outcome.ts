@@ -12,6 +12,15 @@ import { type Answer, headerOf } from "./transport.ts";
 import { failureOfAnswer, findRetryAfter } from "./trouble.ts";
 import type { Absence } from "./upstream.ts";
 
+export interface Judging {
+  /** The statuses that answer the question. */
+  readonly wanted: readonly number[];
+  /** Epoch milliseconds. */
+  readonly now: number;
+  /** Takes our secrets out of the upstream's texts. */
+  readonly hide: (text: string) => string;
+}
+
 /**
  * Undefined where the status is one of `wanted`.
  * @throws Failure `refused`, `limited`, `corrupt` (416), `unreachable`.
@@ -20,21 +29,20 @@ export function judgeReply(
   name: string,
   kind: RequestKind,
   reply: Reply,
-  wanted: readonly number[],
-  now: number,
+  { wanted, now, hide }: Judging,
 ): Absence | undefined {
   const { status } = reply.answer;
   if (wanted.includes(status)) return undefined;
   if (status === 404) return { absent: "unknown" };
   const contentType = headerOf(reply.answer, "content-type");
   const retryAfterMs = findRetryAfter(headerOf(reply.answer, "retry-after"), now);
-  const failure = failureOfAnswer(name, { status, contentType, body: reply.errorBody, retryAfterMs });
+  const failure = failureOfAnswer(name, { status, contentType, body: reply.errorBody, retryAfterMs, hide });
   if (status !== 401 && status !== 403) throw failure;
   // The registry said yes when it sent us there; a refusal is of the signature, and may pass.
   if (reply.elsewhere && kind === "blob") {
     throw new Failure("unreachable", `${name}: the storage at ${reply.url.host} answered ${status} to its redirect`, {
       upstreamStatus: status,
-      detail: { url: redactUrl(reply.url) },
+      detail: { url: hide(redactUrl(reply.url)) },
     });
   }
   if (reply.authorization?.source === "held" && (status === 401 || !isAboutTheRepository(reply.errorBody))) {

@@ -6,10 +6,27 @@
  * requests may go elsewhere, and pass the address check as every connection does.
  */
 import { isIP } from "node:net";
-import { getDomain } from "tldts";
+import { parse } from "tldts";
 import { findKnownAt } from "./known.ts";
 
 const MAX_REALM = 2048;
+
+/**
+ * Domains where every tenant has a name of its own and the public suffix list does not say so: there a site is one host.
+ */
+const TENANT_SUFFIXES = [
+  "amazonaws.com",
+  "amazonaws.com.cn",
+  "azurecr.cn",
+  "azurecr.io",
+  "azurecr.us",
+  "icr.io",
+  "jfrog.io",
+  "nip.io",
+  "ocir.io",
+  "pkg.dev",
+  "sslip.io",
+];
 
 export interface RealmQuestion {
   readonly realm: string;
@@ -40,9 +57,18 @@ function mayHaveCredential(realm: URL, { endpoint, tokenRealm }: RealmQuestion):
   if (tokenRealm !== null && sameRealm(realm, tokenRealm)) return true;
   if (isIP(realm.hostname.replace(/^\[|\]$/g, "")) !== 0 || /(?:^|\.)localhost\.?$/.test(realm.hostname)) return false;
   if (findKnownAt(endpoint)?.realmHosts.includes(realm.host) === true) return true;
-  // Private suffixes count: two tenants of one hosting domain are two sites.
-  const domain = getDomain(realm.hostname, { allowPrivateDomains: true });
-  return domain !== null && domain === getDomain(endpoint.hostname, { allowPrivateDomains: true });
+  const site = findSite(realm.hostname);
+  return site !== undefined && site === findSite(endpoint.hostname);
+}
+
+/**
+ * What one owner has registered. Undefined under a suffix that nobody gives out (`.internal`, `.lan`): two names there
+ * may have two owners. Private suffixes count: two tenants of one hosting domain are two sites.
+ */
+function findSite(hostname: string): string | undefined {
+  const { domain, isIcann, isPrivate } = parse(hostname, { allowPrivateDomains: true });
+  if (domain === null || !(isIcann || isPrivate)) return undefined;
+  return TENANT_SUFFIXES.some((suffix) => hostname.endsWith(`.${suffix}`)) ? hostname : domain;
 }
 
 function sameRealm(realm: URL, configured: string): boolean {

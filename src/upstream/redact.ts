@@ -20,10 +20,17 @@ export function excerptOf(text: string): string {
   return clean.length <= MAX_TEXT ? clean : `${clean.slice(0, MAX_TEXT - 1)}…`;
 }
 
-/** What an error body says: OCI codes and messages, or plain text; undefined for HTML, binary and nothing. */
-export function findErrorText(body: string, contentType: string | undefined): string | undefined {
+/**
+ * What an error body says: OCI codes and messages, or plain text; undefined for HTML, binary and nothing. `hide` is
+ * given the text unescaped and whole: half a secret would not be found.
+ */
+export function findErrorText(
+  body: string,
+  contentType: string | undefined,
+  hide: (text: string) => string,
+): string | undefined {
   const text = errorsOf(body) ?? (contentType?.toLowerCase().startsWith("text/plain") === true ? body : undefined);
-  const excerpt = text === undefined ? "" : excerptOf(text);
+  const excerpt = text === undefined ? "" : excerptOf(hide(text));
   return excerpt === "" ? undefined : excerpt;
 }
 

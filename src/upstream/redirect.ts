@@ -1,8 +1,8 @@
 /**
  * What to do with a redirect; pure. Whether the host may be connected to at all is for `addresses.ts`, at each hop.
  *
- * The invariant: `Authorization` goes to the registry's own origin and nowhere else, and a registry reached by TLS
- * never sends us to plain HTTP. Every other header stays.
+ * The invariant: a registry reached by TLS never sends us to plain HTTP. Which origin is sent which `Authorization` is for
+ * `exchange.ts`; every other header stays.
  */
 
 export const MAX_HOPS = 10;
@@ -20,7 +20,7 @@ export interface Hop {
 }
 
 export type RedirectVerdict =
-  | { readonly follow: URL; readonly authorize: boolean }
+  | { readonly follow: URL }
   /** Why not, with no part of the location's query. */
   | { readonly refuse: string };
 
@@ -36,7 +36,7 @@ export function judgeRedirect(hop: Hop): RedirectVerdict {
     return { refuse: `a redirect to ${url.protocol}//, where only https:// is accepted` };
   }
   if (hop.visited.includes(url.href)) return { refuse: "a redirect loop" };
-  return { follow: url, authorize: url.origin === hop.endpoint.origin };
+  return { follow: url };
 }
 
 export function isRedirect(status: number): boolean {

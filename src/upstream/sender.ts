@@ -9,6 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import { readExcerpt } from "./body.ts";
 import type { RequestKind, UpstreamNotices } from "./notices.ts";
+import type { Secrets } from "./secrets.ts";
 import { type Answer, headerOf, type Lane, type Method, type Transport } from "./transport.ts";
 import { failureOf, findCount, findRetryAfter, wasStaleConnection } from "./trouble.ts";
 
@@ -18,6 +19,9 @@ const USER_AGENT = `wharfinger/${readVersion()}`;
 
 export interface SenderOptions {
   readonly name: string;
+  /** Where the registry's API is: only its own word on limits counts. */
+  readonly endpoint: URL;
+  readonly secrets: Secrets;
   readonly transport: Transport;
   readonly notices: Emitter<UpstreamNotices>;
   readonly clock: Clock;
@@ -59,7 +63,8 @@ export class Sender {
   }
 
   async #once(url: URL, { kind, method, lane, headers, signal }: Letter): Promise<Answer> {
-    const { name, transport, notices, clock, signature } = this.#options;
+    const { name, transport, notices, clock, signature, secrets } = this.#options;
+    if (headers.authorization !== undefined) secrets.note(headers.authorization);
     signal.throwIfAborted();
     const startedAt = clock.now();
     let status = 0;
@@ -76,11 +81,16 @@ export class Sender {
         },
       });
       status = answer.status;
-      this.#noteLimits(answer);
+      this.#noteLimits(answer, url);
       return answer;
     } finally {
       notices.emit("upstreamRequest", { upstream: name, kind, method, status, durationMs: clock.now() - startedAt });
     }
+  }
+
+  /** A text of the upstream's without our secrets. */
+  hide(text: string): string {
+    return this.#options.secrets.hide(text);
   }
 
   /** Ends an answer whose body only matters for its beginning; the connection is kept where it is short. */
@@ -103,11 +113,12 @@ export class Sender {
     return findRetryAfter(headerOf(answer, "retry-after"), this.#options.clock.now());
   }
 
-  #noteLimits(answer: Answer): void {
-    const { name, notices, account } = this.#options;
+  #noteLimits(answer: Answer, url: URL): void {
+    const { name, notices, account, endpoint } = this.#options;
     if (answer.status === 429) {
       notices.emit("upstreamLimited", { upstream: name, retryAfterMs: this.retryAfterOf(answer) });
     }
+    if (url.origin !== endpoint.origin) return;
     const limit = findCount(headerOf(answer, "ratelimit-limit"));
     const remaining = findCount(headerOf(answer, "ratelimit-remaining"));
     if (limit !== undefined || remaining !== undefined) {

@@ -1,14 +1,16 @@
 /**
  * Tokens obtained from token servers (distribution specification, "Token Authentication"): asked for once per (realm,
- * service, scope, account) however many wait, and kept until little of their life is left.
+ * service, scope) however many wait, and kept until little of their life is left. A refusal is kept for a while too, so
+ * that a wrong password is not sent again with every request.
  *
+ * One of these is for one account: whose tokens are in it is its owner's to keep apart.
  * Speaks no HTTP itself. What a token server may be asked at all is decided in `realm.ts`, before.
  */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
-import type { Absence } from "./upstream.ts";
+import { type Absence, isAbsence } from "./upstream.ts";
 
 export const MAX_TOKEN_ANSWER_BYTES = 1024 * 1024;
 const MAX_TOKENS = 1000;
@@ -16,13 +18,13 @@ const MAX_TOKEN_CHARACTERS = 64 * 1024;
 const FLOOR_SECONDS = 60;
 /** The share of its life for which a token is used. */
 const USED_LIFE = 0.85;
+/** For how long a refusal is not asked about again, where the token server does not say. */
+const REFUSED_MS = 30_000;
 
 export interface TokenRequest {
   readonly realm: URL;
   readonly service: string | undefined;
   readonly scopes: readonly string[];
-  /** Whose token it will be; never a secret. */
-  readonly account: string;
 }
 
 export interface Token {
@@ -40,8 +42,15 @@ export interface Grant {
   readonly fresh: boolean;
 }
 
+interface Refusal {
+  readonly failure: Failure;
+  /** Epoch milliseconds from which it is asked again. */
+  readonly until: number;
+}
+
 export class Tokens {
   readonly #kept = new LRUCache<string, Token>({ max: MAX_TOKENS });
+  readonly #refusals = new LRUCache<string, Refusal>({ max: MAX_TOKENS });
   readonly #asking = new Singleflight<Token | Absence>();
   readonly #clock: Clock;
 
@@ -49,19 +58,40 @@ export class Tokens {
     this.#clock = clock;
   }
 
+  /** @throws Failure of the token server's, a remembered one included; or the signal's reason. */
   async obtain(request: TokenRequest, ask: AskForToken, signal: AbortSignal): Promise<Grant | Absence> {
     const key = keyOf(request);
     const kept = this.#kept.get(key);
     if (kept !== undefined && this.#clock.now() < kept.renewAt) return { token: kept, fresh: false };
+    this.#throwRefusal(key);
     const { outcome } = this.#asking.run(key, async () => {
-      const answer = await ask(urlOf(request));
-      if ("absent" in answer) return answer;
-      const token = parseToken(answer, this.#clock.now());
-      this.#kept.set(key, token);
-      return token;
+      try {
+        const answer = await ask(urlOf(request));
+        if (isAbsence(answer)) return answer;
+        const token = parseToken(answer, this.#clock.now());
+        this.#kept.set(key, token);
+        return token;
+      } catch (error) {
+        this.#noteRefusal(key, error);
+        throw error;
+      }
     });
     const token = await unlessAborted(outcome, signal);
-    return "absent" in token ? token : { token, fresh: true };
+    return isAbsence(token) ? token : { token, fresh: true };
+  }
+
+  #noteRefusal(key: string, error: unknown): void {
+    if (!isFailure(error, "refused", "limited")) return;
+    const forMs = error.kind === "limited" ? (error.retryAfterMs ?? REFUSED_MS) : REFUSED_MS;
+    this.#refusals.set(key, { failure: error, until: this.#clock.now() + forMs });
+  }
+
+  #throwRefusal(key: string): void {
+    const refusal = this.#refusals.get(key);
+    if (refusal === undefined) return;
+    const leftMs = refusal.until - this.#clock.now();
+    if (leftMs > 0) throw repeated(refusal.failure, leftMs);
+    this.#refusals.delete(key);
   }
 
   /** Forgets a token that was refused, unless another has taken its place. */
@@ -71,8 +101,19 @@ export class Tokens {
   }
 }
 
-function keyOf({ realm, service, scopes, account }: TokenRequest): string {
-  return JSON.stringify([realm.href, service ?? null, [...scopes].sort(), account]);
+/** As it was, but for how long there is to wait. */
+function repeated(failure: Failure, leftMs: number): Failure {
+  const { kind, message, detail, upstreamStatus } = failure;
+  return new Failure(kind, message, {
+    cause: failure,
+    ...(detail === undefined ? {} : { detail }),
+    ...(upstreamStatus === undefined ? {} : { upstreamStatus }),
+    ...(kind === "limited" ? { retryAfterMs: leftMs } : {}),
+  });
+}
+
+function keyOf({ realm, service, scopes }: TokenRequest): string {
+  return JSON.stringify([realm.href, service ?? null, [...scopes].sort()]);
 }
 
 function urlOf({ realm, service, scopes }: TokenRequest): URL {

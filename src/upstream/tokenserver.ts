@@ -9,14 +9,12 @@ import { codingOf, decodeWhole, readWhole } from "./body.ts";
 import { Deadline } from "./deadline.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";
-import { isRedirect } from "./redirect.ts";
+import { isRedirect, MAX_HOPS } from "./redirect.ts";
 import type { Sender } from "./sender.ts";
 import { MAX_TOKEN_ANSWER_BYTES } from "./tokens.ts";
-import { headerOf } from "./transport.ts";
+import { type Answer, headerOf } from "./transport.ts";
 import { failureOf, failureOfAnswer } from "./trouble.ts";
 import type { Absence } from "./upstream.ts";
-
-const MAX_HOPS = 5;
 
 export interface TokenServerOptions {
   readonly name: string;
@@ -60,18 +58,19 @@ export async function askTokenServer(
       }
       const text = await sender.finish(answer);
       if (!isRedirect(answer.status)) {
-        const failure = failureOfAnswer(`${name}: its token server ${redactUrl(url)}`, {
+        const failure = failureOfAnswer(`${name}: its token server ${sender.hide(redactUrl(url))}`, {
           status: answer.status,
           contentType: headerOf(answer, "content-type"),
           body: text,
           retryAfterMs: sender.retryAfterOf(answer),
+          hide: (said) => sender.hide(said),
         });
         if (answer.status !== 401 && answer.status !== 403) throw failure;
         // Some answer DENIED for a repository that the account may not read, or that does not exist.
         if (basic === undefined || (answer.status === 403 && /"DENIED"/.test(text))) return { absent: "denied" };
         throw refusedBy(name, failure);
       }
-      url = nextRealm(options, url, headerOf(answer, "location"), basic !== undefined);
+      url = nextRealm(options, url, answer.headers.location, basic !== undefined);
     }
     throw new Failure("unreachable", `${name}: its token server ${realm.host} redirects too often`);
   } finally {
@@ -79,12 +78,18 @@ export async function askTokenServer(
   }
 }
 
-function nextRealm(options: TokenServerOptions, from: URL, location: string | undefined, withCredential: boolean): URL {
+function nextRealm(
+  options: TokenServerOptions,
+  from: URL,
+  location: Answer["headers"][string],
+  withCredential: boolean,
+): URL {
   const { name, endpoint, tokenRealm, sender } = options;
-  const target = location === undefined ? null : URL.parse(location, from.href);
+  // Two of them are none: which one counts is anybody's guess.
+  const target = typeof location === "string" ? URL.parse(location, from.href) : null;
   const verdict = judgeRealm({ realm: target?.href ?? "", endpoint, tokenRealm, withCredential });
   if ("ask" in verdict) return verdict.ask;
   const message = `${name}: a redirect of its token server is not followed: ${verdict.refuse}`;
-  sender.noteTrouble(message, target === null ? undefined : { realm: redactUrl(target) });
+  sender.noteTrouble(message, target === null ? undefined : { realm: sender.hide(redactUrl(target)) });
   throw new Failure("refused", message);
 }

@@ -5,9 +5,10 @@
  * authority is trusted besides the known ones and everywhere; our client certificate and the waived verification
  * belong to the upstream's own host only. HTTP/1.1 only.
  */
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { getCACertificates } from "node:tls";
+import { createSecureContext, getCACertificates } from "node:tls";
 import { Agent, buildConnector } from "undici";
 import { Failure, messageOf } from "../base/failure.ts";
 import { checkedLookup, refusalOfLiteral } from "./addresses.ts";
@@ -39,26 +40,26 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-/** @throws Failure `invalid` where a TLS file cannot be read. */
+/** @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should. */
 export function openTransport(name: string, endpoint: URL, options: UpstreamOptions, timeouts: Timeouts): Transport {
-  const { ca, cert, key, insecureSkipVerify } = options.tls;
-  const read = (setting: string, path: string) => readPem(`upstreams.${name}.tls.${setting}`, path);
+  const { insecureSkipVerify } = options.tls;
+  const { ca, cert, key } = readTlsFiles(`upstreams.${name}.tls`, options.tls);
   const shared = {
     allowH2: false,
     timeout: timeouts.connectMs,
     lookup: checkedLookup(options.allowPrivate),
-    ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), read("ca", ca)] }),
+    ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] }),
   };
   const elsewhere = buildConnector(shared);
   const ownHost = buildConnector({
     ...shared,
-    ...(cert === undefined ? {} : { cert: read("cert", cert) }),
-    ...(key === undefined ? {} : { key: read("key", key) }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
     ...(insecureSkipVerify ? { rejectUnauthorized: false } : {}),
   });
-  const ownHosts = new Set([endpoint.hostname]);
+  const ownHosts = new Set([bare(endpoint.hostname)]);
   const realmHost = options.tokenRealm === null ? undefined : URL.parse(options.tokenRealm)?.hostname;
-  if (realmHost !== undefined) ownHosts.add(realmHost);
+  if (realmHost !== undefined) ownHosts.add(bare(realmHost));
 
   const connect: buildConnector.connector = (target, callback) => {
     const refusal = refusalOfLiteral(target.hostname, options.allowPrivate);
@@ -66,7 +67,7 @@ export function openTransport(name: string, endpoint: URL, options: UpstreamOpti
       process.nextTick(callback, refusal, null);
       return;
     }
-    (ownHosts.has(target.hostname) ? ownHost : elsewhere)(target, callback);
+    (ownHosts.has(bare(target.hostname)) ? ownHost : elsewhere)(target, callback);
   };
   const openAgent = () =>
     new Agent({
@@ -98,6 +99,40 @@ export function openTransport(name: string, endpoint: URL, options: UpstreamOpti
       await Promise.all([agents.small.destroy(), agents.blob.destroy()]);
     },
   };
+}
+
+/** Without the brackets of an IPv6 address: a URL has them, a socket has not. */
+function bare(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, "");
+}
+
+/** The files' contents, tried out now: a connection would tell of a bad one late, and not which it is. */
+function readTlsFiles(setting: string, tls: UpstreamOptions["tls"]): { ca?: string; cert?: string; key?: string } {
+  const [ca, cert, key] = (["ca", "cert", "key"] as const).map((which) => {
+    const path = tls[which];
+    return path === undefined ? undefined : readPem(`${setting}.${which}`, path);
+  });
+  if (ca !== undefined) refuseBad(`${setting}.ca: ${tls.ca} is no certificate in PEM`, () => new X509Certificate(ca));
+  if (cert !== undefined) {
+    refuseBad(`${setting}.cert: ${tls.cert} is no certificate in PEM`, () => new X509Certificate(cert));
+  }
+  if (key !== undefined) {
+    const message = `${setting}.key: ${tls.key} is no private key in PEM that can be used with ${tls.cert ?? "it"}`;
+    refuseBad(message, () => createSecureContext({ key, ...(cert === undefined ? {} : { cert }) }));
+  }
+  return {
+    ...(ca === undefined ? {} : { ca }),
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+  };
+}
+
+function refuseBad(message: string, tryOut: () => unknown): void {
+  try {
+    tryOut();
+  } catch (cause) {
+    throw new Failure("invalid", message, { cause });
+  }
 }
 
 function readPem(setting: string, path: string): string {

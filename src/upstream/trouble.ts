@@ -88,9 +88,18 @@ function codeOf(error: unknown): string {
   return error instanceof Error && error.cause !== undefined && error.cause !== error ? codeOf(error.cause) : "";
 }
 
-/** True where a kept connection was closed under our request, so that asking once more is safe and likely to do. */
+/**
+ * True where a kept connection was closed under our request, so that asking once more is likely to do; it is safe, as
+ * nothing but GET and HEAD is sent and no headers came.
+ */
 export function wasStaleConnection(error: unknown): boolean {
-  if (errnoOf(error) !== "UND_ERR_SOCKET" || typeof error !== "object" || error === null) return false;
+  if (typeof error !== "object" || error === null) return false;
+  const code = errnoOf(error);
+  // Ended by RST, the socket's own error comes through; of a TLS handshake it names no system call.
+  if (code === "ECONNRESET" || code === "EPIPE") {
+    return "syscall" in error && (error.syscall === "read" || error.syscall === "write");
+  }
+  if (code !== "UND_ERR_SOCKET") return false;
   if (!("socket" in error) || typeof error.socket !== "object" || error.socket === null) return false;
   return "bytesRead" in error.socket && typeof error.socket.bytesRead === "number" && error.socket.bytesRead > 0;
 }
@@ -100,12 +109,14 @@ export interface ErrorAnswer {
   readonly contentType: string | undefined;
   readonly body: string;
   readonly retryAfterMs: number | undefined;
+  /** Takes our secrets out of the upstream's text. */
+  readonly hide: (text: string) => string;
 }
 
 /** An answer that is neither success nor absence. */
 export function failureOfAnswer(upstream: string, answer: ErrorAnswer): Failure {
   const { status, retryAfterMs } = answer;
-  const text = findErrorText(answer.body, answer.contentType);
+  const text = findErrorText(answer.body, answer.contentType, answer.hide);
   const options = {
     upstreamStatus: status,
     ...(text === undefined ? {} : { detail: { upstream: text } }),
@@ -113,6 +124,7 @@ export function failureOfAnswer(upstream: string, answer: ErrorAnswer): Failure 
   };
   const said = text === undefined ? "" : `: ${text}`;
   if (status === 429) return new Failure("limited", `${upstream} limits our requests${said}`, options);
+  // Asked for from where our copy ends, so the blob there is another than the one that was begun here.
   if (status === 416) return new Failure("corrupt", `${upstream} does not have the range that was asked for`, options);
   return new Failure("unreachable", `${upstream} answered ${status}${said}`, options);
 }

@@ -140,11 +140,17 @@ for (const args of [
   ["--config"],
   ["--listen", "a:1", "--listen", "b:2"],
   ["--offline=maybe"],
+  ["--", "foo"],
+  ["serve", "--", "foo"],
+  ["--config", "a.yaml", "--config", "b.yaml"],
+  ["--no-config"],
+  ["--config="],
 ]) {
   test(`bad usage is exit code 2: ${args.join(" ")}`, async () => {
     const { seen, world } = stage();
     assert.equal(await run(args, world), 2);
     assert.notEqual(seen.stderr, "");
+    assert.doesNotMatch(seen.stderr, /directory/);
     assert.equal(seen.stdout, "");
   });
 }

@@ -259,3 +259,56 @@ test("whatever the file, the environment and the flags hold, nothing but faults 
     { numRuns: 500 },
   );
 });
+
+test("a variable that a credential names may begin like ours", () => {
+  const yaml = `upstreams:
+  docker.io: {credentials: [{username: bob, passwordEnv: WHARFINGER_HUB_PASSWORD}]}
+  ghcr.io: {credentials: [{tokenEnv: WHARFINGER_GHCR}]}
+`;
+  const env = { WHARFINGER_HUB_PASSWORD: "x", WHARFINGER_GHCR: "y" };
+  assert.deepEqual(faultsOf(yaml, { env }), []);
+  const [fault] = faultsOf(yaml, { env: { ...env, WHARFINGER_HUB: "z" } });
+  assert.match(fault ?? "", /^WHARFINGER_HUB: unknown variable/);
+});
+
+test("who is offline needs no secrets", () => {
+  const yaml = "upstreams: {docker.io: {credentials: [{username: bob, passwordEnv: NOT_THERE}]}}\n";
+  assert.equal(faultsOf(yaml).length, 1);
+  assert.deepEqual(faultsOf(`offline: true\n${yaml}`), []);
+});
+
+test("a hundred faults are told, and how many more there are", () => {
+  const yaml = Array.from({ length: 20_000 }, (_, at) => `k${at}:\n`).join("");
+  const startedAt = performance.now();
+  const faults = faultsOf(yaml);
+  assert.equal(faults.length, 101);
+  assert.match(faults[99] ?? "", /^config\.yaml:100: k99: unknown key/);
+  assert.equal(faults[100], "and 19900 more faults");
+  // What grows with the square of the keys takes far longer.
+  assert.ok(performance.now() - startedAt < 3000);
+});
+
+test("very deep nesting is one fault", () => {
+  for (const yaml of ["[".repeat(20_000), Array.from({ length: 1200 }, (_, at) => `${" ".repeat(at)}a:\n`).join("")]) {
+    // How deep is too deep depends on the stack; what is not too deep is one unknown key.
+    assert.equal(faultsOf(yaml).length, 1);
+  }
+});
+
+test("all line ends at the end of a secret's file are left out, and a token that no header can hold is refused", async () => {
+  const secret = join(directory, "secret");
+  writeFileSync(secret, "hush\r\n\n");
+  const from = { from: "file", file: secret } as const;
+  assert.deepEqual(await readCredential({ type: "token", secret: from }), { token: "hush" });
+  assert.deepEqual(await readCredential({ type: "basic", username: "bob", secret: from }), {
+    username: "bob",
+    password: "hush",
+  });
+  for (const token of ["hu\nsh", "hu sh", "h\u00fcsh"]) {
+    writeFileSync(secret, token);
+    await assert.rejects(readCredential({ type: "token", secret: from }), (error) => {
+      assert.match(String(error), /secret holds a space, a line end or another character/);
+      return !String(error).includes(token);
+    });
+  }
+});

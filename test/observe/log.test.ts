@@ -1,6 +1,7 @@
 /** The log: one line per answer at the level it deserves, and no secrets in it. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync } from "node:fs";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Failure } from "../../src/base/failure.ts";
@@ -120,3 +121,26 @@ for (const format of ["json", "pretty"]) {
     assert.match(output, /last words/);
   });
 }
+
+test("a full disk under standard output ends neither the process nor its end", {
+  skip: existsSync("/dev/full") ? false : "no /dev/full here",
+}, () => {
+  const log = JSON.stringify(fileURLToPath(new URL("../../src/observe/log.ts", import.meta.url)));
+  const script = `import { createLog } from ${log};
+    const log = createLog({ level: "info", format: "json" });
+    for (let at = 0; at < 1000; at++) log.info("a line that finds no room");
+    setTimeout(() => { log.info("one more"); process.stderr.write("still here"); process.exit(7); }, 300);`;
+  const full = openSync("/dev/full", "w");
+  try {
+    const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: ["ignore", full, "pipe"],
+      encoding: "utf8",
+      timeout: 15_000,
+      killSignal: "SIGKILL",
+    });
+    assert.equal(stderr, "still here");
+    assert.equal(status, 7);
+  } finally {
+    closeSync(full);
+  }
+});

@@ -91,3 +91,17 @@ test("two sets of metrics do not know each other", async () => {
   one.notices.emit("answered", answeredFact());
   assert.doesNotMatch((await other.lines()).join("\n"), /wharfinger_requests_total\{/);
 });
+
+test("a number of bytes in a reason is no status", async () => {
+  const { notices, lines } = observed();
+  const upstream = "docker.io";
+  const resumed = (reason: string) => notices.emit("fillResumed", { upstream, digest: "a", atByte: 1, reason });
+  resumed("the body ended early at 429 of 512 bytes");
+  resumed("docker.io answered 503");
+  resumed("docker.io limits our requests");
+  const text = await lines();
+  for (const reason of ["short", "status", "limited"]) {
+    const line = `wharfinger_upstream_retries_total{upstream="docker.io",reason="${reason}"} 1`;
+    assert.ok(text.includes(line), line);
+  }
+});

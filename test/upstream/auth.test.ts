@@ -158,3 +158,141 @@ test("a host that a redirect leads to is given an anonymous token of its own", a
     assert.doesNotMatch(headers.authorization ?? "", /ours/);
   }
 });
+
+test("a registry that names another token server is followed there", async (t) => {
+  const good = await play(t, (_request, response) => response.end('{"token":"good"}'));
+  let realm = "http://127.0.0.1:1/token";
+  const registry = await play(t, (request, response) => {
+    if (request.headers.authorization === "Bearer good") return response.end("{}");
+    response.writeHead(401, { "www-authenticate": `Bearer realm="${realm}",service="s"` }).end();
+  });
+  const { upstream } = ask(t, registry.url);
+  await assert.rejects(upstream.getManifest(app, latest, never), (error) => isFailure(error, "unreachable"));
+  realm = `${good.url}/token`;
+  assert.ok("bytes" in (await upstream.getManifest(app, latest, never)));
+});
+
+test("a registry that asks for no token any more is asked without one while its token server is down", async (t) => {
+  let isDown = false;
+  const tokens = await play(t, (_request, response) => {
+    if (isDown) response.writeHead(503).end();
+    else response.end('{"token":"good"}');
+  });
+  const registry = await play(t, (request, response) => {
+    if (isDown || request.headers.authorization !== undefined) return response.end("{}");
+    response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.url}/token"` }).end();
+  });
+  const { upstream } = ask(t, registry.url);
+  await upstream.getManifest(app, latest, never);
+  isDown = true;
+  assert.ok("bytes" in (await upstream.getManifest(parseRepository("other/thing"), latest, never)));
+});
+
+test("a token server that hangs is asked by one call, and the next follows the registry's own word", async (t) => {
+  let mode: "good" | "hanging" = "good";
+  const tokens = await play(t, (_request, response) => {
+    if (mode === "good") response.end('{"token":"good"}');
+  });
+  const registry = await play(t, (request, response) => {
+    if (mode === "hanging" || request.headers.authorization !== undefined) return response.end("{}");
+    response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.url}/token"` }).end();
+  });
+  const { upstream } = ask(t, registry.url, { timeouts: { headersMs: 300 } });
+  await upstream.getManifest(app, latest, never);
+  mode = "hanging";
+  const other = parseRepository("other/thing");
+  await upstream.getManifest(other, latest, never).catch(() => {});
+  assert.ok("bytes" in (await upstream.getManifest(other, latest, never)));
+});
+
+test("a registry that asked for a password once and now asks for a token is given one", async (t) => {
+  let mode: "basic" | "bearer" = "basic";
+  const tokens = await play(t, (_request, response) => response.end('{"token":"good"}'));
+  const registry = await play(t, (request, response) => {
+    const wanted = mode === "basic" ? basic("robot", "hunter2") : "Bearer good";
+    if (request.headers.authorization === wanted) return response.end("{}");
+    const challenge = mode === "basic" ? 'Basic realm="x"' : `Bearer realm="${tokens.url}/token",service="s"`;
+    response.writeHead(401, { "www-authenticate": challenge }).end();
+  });
+  const { upstream } = ask(t, registry.url, { credentials });
+  assert.ok("bytes" in (await upstream.getManifest(app, latest, never)));
+  mode = "bearer";
+  assert.ok("bytes" in (await upstream.getManifest(app, latest, never)));
+});
+
+test("a wrong password is sent to the token server once, not with every request", async (t) => {
+  const { tokens, registry } = await bearer(t, (response) => response.writeHead(401).end());
+  const { upstream } = ask(t, registry.url, { credentials });
+  for (let at = 0; at < 5; at++) {
+    await assert.rejects(upstream.headManifest(app, latest, never), (error) => isFailure(error, "refused"));
+  }
+  assert.equal(tokens.requests.length, 1);
+});
+
+test("a host that a redirect led to is not handed the token of an account named like nobody's", async (t) => {
+  const tokens = await play(t, (request, response) => {
+    response.end(JSON.stringify({ token: request.headers.authorization === undefined ? "anyone" : "privileged" }));
+  });
+  const challenge = `Bearer realm="${tokens.url}/token",service="s",scope="repository:team/app:pull"`;
+  const elsewhere = await play(t, (_request, response) => {
+    response.writeHead(401, { "www-authenticate": challenge }).end();
+  });
+  const registry = await play(t, (request, response) => {
+    if (request.headers.authorization === undefined) {
+      response.writeHead(401, { "www-authenticate": challenge }).end();
+    } else response.writeHead(307, { location: `${elsewhere.url}/x` }).end();
+  });
+  const { upstream } = ask(t, registry.url, { credentials: [{ username: "anonymous", password: "hunter2" }] });
+  await upstream.getManifest(app, latest, never);
+  assert.deepEqual(
+    elsewhere.requests.map(({ headers }) => headers.authorization),
+    [undefined, "Bearer anyone"],
+  );
+});
+
+test("what we sent is not in the text of an upstream that quotes it", async (t) => {
+  const registry = await play(t, (request, response) => {
+    const { authorization } = request.headers;
+    if (authorization === undefined) {
+      response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+      return;
+    }
+    const pair = Buffer.from(authorization.slice(6), "base64").toString();
+    const message = `${"x".repeat(290 - pair.length)}${pair} ${authorization.slice(6)} ["${authorization}"]`;
+    const quoted = request.url?.includes("/tags/") ? `no ${pair} ${authorization.slice(6)}` : message;
+    const body = JSON.stringify({ errors: [{ code: "UNKNOWN", message: quoted }] }).replaceAll("h", "\\u0068");
+    response.writeHead(500, { "content-type": "application/json" }).end(body);
+  });
+  const { upstream, said } = ask(t, registry.url, { credentials });
+  for (const call of [
+    () => upstream.getManifest(app, latest, never),
+    () => upstream.listTags(app, "", never),
+    () => upstream.headManifest(app, latest, never),
+  ]) {
+    await assert.rejects(call(), (error) => {
+      assert.ok(isFailure(error, "unreachable"));
+      const told = error.message + JSON.stringify(error.detail) + JSON.stringify(said);
+      assert.doesNotMatch(told, /hunt|cm9ib3Q6/);
+      return true;
+    });
+  }
+});
+
+test("a token that was obtained is not in the text of an upstream that quotes it, nor in a notice", async (t) => {
+  const secret = "obtained/token-0123456789";
+  const tokens = await play(t, (_request, response) => response.end(JSON.stringify({ token: secret })));
+  const registry = await play(t, (request, response, path) => {
+    if (request.headers.authorization === undefined) {
+      response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.url}/token"` }).end();
+    } else if (path.includes("/tags/")) response.writeHead(307, { location: `ftp://x/${secret}` }).end();
+    else response.writeHead(500, { "content-type": "text/plain" }).end(`bad token: ${secret}`);
+  });
+  const { upstream, said } = ask(t, registry.url);
+  for (const call of [() => upstream.getManifest(app, latest, never), () => upstream.listTags(app, "", never)]) {
+    await assert.rejects(call(), (error) => {
+      assert.ok(isFailure(error, "unreachable"));
+      assert.ok(!(error.message + JSON.stringify(error.detail) + JSON.stringify(said)).includes(secret));
+      return true;
+    });
+  }
+});

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { Failure, isFailure } from "../../src/base/failure.ts";
 import { OCI_INDEX } from "../../src/oci/mediatypes.ts";
@@ -275,4 +276,43 @@ test("a closed upstream fails calls", async (t) => {
   const { upstream } = ask(t, registry.url);
   await upstream.close();
   await assert.rejects(upstream.getManifest(app, latest, never), /closed/);
+});
+
+for (const how of ["destroy", "resetAndDestroy"] as const) {
+  test(`a request that a kept connection ends under is made once more (${how})`, async (t) => {
+    let count = 0;
+    const registry = await play(t, (request, response) => {
+      count += 1;
+      if (count === 2) request.socket[how]();
+      else response.end("{}");
+    });
+    const { upstream } = ask(t, registry.url);
+    assert.ok("bytes" in (await upstream.getManifest(app, latest, never)));
+    // The pool takes a moment to know that the connection is free.
+    await sleep(50);
+    assert.ok("bytes" in (await upstream.getManifest(app, latest, never)));
+    assert.equal(count, 3);
+  });
+}
+
+test("a redirect with two Locations is not followed", async (t) => {
+  const registry = await play(t, (_request, response, path) => {
+    if (path.startsWith("/b")) response.end("{}");
+    else response.writeHead(307, ["location", "/b1", "location", "/b2"]).end();
+  });
+  const { upstream } = ask(t, registry.url);
+  await assert.rejects(upstream.getManifest(app, latest, never), /without one Location/);
+  assert.equal(registry.requests.length, 1);
+});
+
+test("limits that another host tells of are not the registry's", async (t) => {
+  const limits = (remaining: number) => ({ "ratelimit-limit": "100", "ratelimit-remaining": String(remaining) });
+  const cdn = await play(t, (_request, response) => response.writeHead(200, limits(4999)).end("{}"));
+  const registry = await play(t, (_request, response) => {
+    response.writeHead(307, { location: `${cdn.url}/x`, ...limits(3) }).end();
+  });
+  const { upstream, said } = ask(t, registry.url);
+  await upstream.getManifest(app, latest, never);
+  const told = said.filter(({ kind }) => kind === "rateLimit").map(({ fact }) => fact);
+  assert.deepEqual(told, [{ upstream: "reg.test", account: "anonymous", limit: 100, remaining: 3 }]);
 });
