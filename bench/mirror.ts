@@ -1,0 +1,58 @@
+/**
+ * The mirror as its users run it: a process of its own, everything as shipped, with its log in a file. Every one starts
+ * with an empty cache.
+ */
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { freePort } from "../test/e2e/processes.ts";
+import { get } from "../test/kit/http.ts";
+import { Daemon } from "./daemon.ts";
+import type { Served } from "./nginx.ts";
+
+export interface MirrorOptions {
+  readonly name: string;
+  readonly dir: string;
+  readonly upstreamUrl: string;
+  readonly core?: number | undefined;
+  /** Where to leave a processor profile when it stops. */
+  readonly profileDir?: string | undefined;
+}
+
+export interface MirrorServed extends Served {
+  /** Waits until nothing is being fetched or synced any more. */
+  settled(): Promise<void>;
+}
+
+const MAIN = join(import.meta.dirname, "../src/cli/main.ts");
+
+export async function startMirror(options: MirrorOptions): Promise<MirrorServed> {
+  const port = await freePort();
+  const adminPort = await freePort();
+  const home = join(options.dir, options.name);
+  await mkdir(home, { recursive: true });
+  const config = {
+    listen: `127.0.0.1:${port}`,
+    admin: { listen: `127.0.0.1:${adminPort}` },
+    cache: { dir: join(home, "cache") },
+    defaultUpstream: "registry.test",
+    upstreams: { "registry.test": { url: options.upstreamUrl, allowPrivate: true } },
+  };
+  const file = join(home, "wharfinger.yaml");
+  // JSON is YAML.
+  await writeFile(file, JSON.stringify(config));
+  const { name, dir, core, profileDir } = options;
+  const profiling = profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profileDir}`];
+  const args = [...profiling, MAIN, "serve", "--config", file];
+  const daemon = new Daemon({ name, dir, command: process.execPath, args, core });
+  const admin = `http://127.0.0.1:${adminPort}`;
+  await daemon.until(async () => (await get(`${admin}/readyz`)).status === 200);
+  return {
+    daemon,
+    port,
+    settled: () =>
+      daemon.until(async () => {
+        const { body } = await get(`${admin}/metrics`);
+        return /^wharfinger_fills_active 0$/m.test(body.toString());
+      }, 60_000),
+  };
+}
