@@ -2,8 +2,9 @@
  * GET and HEAD of a blob, whole or in ranges; the file is open before the headers leave.
  */
 import type { OutgoingHttpHeaders } from "node:http";
-import type { BlobAnswer, Blobs, Slice } from "../mirror/blobs.ts";
+import type { BlobAnswer, Blobs } from "../mirror/blobs.ts";
 import type { Route } from "../mirror/route.ts";
+import type { Slice } from "../mirror/slice.ts";
 import type { Digest } from "../oci/digest.ts";
 import { absentError } from "./absent.ts";
 import { judgeConditions, rangeCounts } from "./conditional.ts";
@@ -11,7 +12,7 @@ import type { Exchange } from "./exchange.ts";
 import type { KernelCopy } from "./kernelcopy.ts";
 import { planMultipart } from "./multipart.ts";
 import { passOn } from "./pass.ts";
-import { type ByteRange, judgeRange, type RangeVerdict } from "./range.ts";
+import { judgeRange, type RangeVerdict } from "./range.ts";
 import { commonHeaders, contentHeaders, replyError, replyFailure } from "./reply.ts";
 import { type Piece, sendPieces } from "./send.ts";
 
@@ -120,7 +121,7 @@ function replyPassed(exchange: Exchange, answer: BlobAnswer, headers: OutgoingHt
   passOn(exchange, passed, passedSlice.end - passedSlice.start + 1, fail);
 }
 
-function partHeaders(headers: OutgoingHttpHeaders, part: ByteRange, sizeBytes: number): OutgoingHttpHeaders {
+function partHeaders(headers: OutgoingHttpHeaders, part: Slice, sizeBytes: number): OutgoingHttpHeaders {
   headers["Content-Range"] = `bytes ${part.start}-${part.end}/${sizeBytes}`;
   headers["Content-Length"] = part.end - part.start + 1;
   return headers;

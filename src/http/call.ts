@@ -5,6 +5,7 @@
  * or `blobs`. The name is not validated here: what its first component means depends on the configuration.
  */
 import { Failure } from "../base/failure.ts";
+import type { Paging } from "../mirror/listings.ts";
 import { type Digest, parseDigest } from "../oci/digest.ts";
 import { parseReference, type Reference } from "../oci/reference.ts";
 
@@ -21,13 +22,6 @@ export type Call =
       readonly artifactType: string | undefined;
       readonly paging: Paging;
     };
-
-export interface Paging {
-  readonly n: number | undefined;
-  readonly last: string | undefined;
-  /** What else the query holds: some registries page by parameters of their own. */
-  readonly opaque: string;
-}
 
 export interface ParsedCall {
   readonly call: Call;

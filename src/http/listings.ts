@@ -2,8 +2,8 @@
  * GET of tag lists, referrers and the catalogue. Links to a next page lead back to this mirror, by the form the client used.
  */
 import type { OutgoingHttpHeaders } from "node:http";
+import type { AbsentAnswer } from "../mirror/absent.ts";
 import type { ListAnswer } from "../mirror/listings.ts";
-import type { AbsentAnswer } from "../mirror/manifests.ts";
 import { absentError } from "./absent.ts";
 import type { Exchange } from "./exchange.ts";
 import { agingHeaders, commonHeaders, replyError } from "./reply.ts";

@@ -2,7 +2,7 @@
  * The body of a multi-range answer, `multipart/byteranges` (RFC 9110 §14.6). Pure.
  */
 import { randomBytes } from "node:crypto";
-import type { ByteRange } from "./range.ts";
+import type { Slice } from "../mirror/slice.ts";
 import type { Piece } from "./send.ts";
 
 export interface Multipart {
@@ -11,7 +11,7 @@ export interface Multipart {
   readonly pieces: readonly Piece[];
 }
 
-export function planMultipart(ranges: readonly ByteRange[], sizeBytes: number, mediaType: string): Multipart {
+export function planMultipart(ranges: readonly Slice[], sizeBytes: number, mediaType: string): Multipart {
   const boundary = randomBytes(18).toString("hex");
   const pieces: Piece[] = [];
   let contentLength = 0;

@@ -4,14 +4,9 @@
  * Unknown units and broken syntax are ignored; what is well-formed and cannot be satisfied is refused. Many or
  * overlapping ranges are answered with the whole: they ask for more than it (RFC 9110 §17.15).
  */
+import type { Slice } from "../mirror/slice.ts";
 
-/** Last byte inclusive. */
-export interface ByteRange {
-  readonly start: number;
-  readonly end: number;
-}
-
-export type RangeVerdict = "ignore" | "unsatisfiable" | readonly ByteRange[];
+export type RangeVerdict = "ignore" | "unsatisfiable" | readonly Slice[];
 
 const MAX_RANGES = 64;
 const SPEC = /^(\d*)-(\d*)$/;
@@ -23,7 +18,7 @@ export function judgeRange(header: string | undefined, sizeBytes: number): Range
   if (match?.[1] === undefined) return "ignore";
   const specs = match[1].split(",").map((spec) => spec.trim());
   if (specs.length > MAX_RANGES) return "ignore";
-  const ranges: ByteRange[] = [];
+  const ranges: Slice[] = [];
   for (const spec of specs) {
     if (spec === "") continue;
     const range = parseSpec(spec, sizeBytes);
@@ -34,7 +29,7 @@ export function judgeRange(header: string | undefined, sizeBytes: number): Range
   return overlap(ranges) ? "ignore" : ranges;
 }
 
-function parseSpec(spec: string, sizeBytes: number): ByteRange | "malformed" | "unsatisfiable" {
+function parseSpec(spec: string, sizeBytes: number): Slice | "malformed" | "unsatisfiable" {
   const match = SPEC.exec(spec);
   if (match === null) return "malformed";
   const [, first = "", last = ""] = match;
@@ -50,7 +45,7 @@ function parseSpec(spec: string, sizeBytes: number): ByteRange | "malformed" | "
   return { start, end: Math.min(end, sizeBytes - 1) };
 }
 
-function overlap(ranges: readonly ByteRange[]): boolean {
+function overlap(ranges: readonly Slice[]): boolean {
   const sorted = [...ranges].sort((a, b) => a.start - b.start);
   return sorted.some((range, at) => {
     const before = sorted[at - 1];

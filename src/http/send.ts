@@ -7,13 +7,13 @@
  */
 import { read } from "node:fs";
 import { Failure } from "../base/failure.ts";
+import type { Slice } from "../mirror/slice.ts";
 import type { Follower } from "../store/follower.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KernelCopy } from "./kernelcopy.ts";
-import type { ByteRange } from "./range.ts";
 
 /** Text between the parts of a multipart body, or bytes of the blob. */
-export type Piece = Buffer | ByteRange;
+export type Piece = Buffer | Slice;
 
 /** How bytes are moved: by reads of this size into so many buffers. */
 interface Pace {

@@ -2,7 +2,7 @@
  * Repositories that something is cached of: a number for each (upstream, name), and the listing of all.
  */
 import { LRUCache } from "lru-cache";
-import type { Repository } from "../oci/reference.ts";
+import type { Repository, Tag } from "../oci/reference.ts";
 import type { Database } from "./database.ts";
 
 /** A repository on one upstream: what permissions and tags hang on. */
@@ -14,6 +14,11 @@ export interface Place {
 /** `upstream/name`, unique: an upstream's name has no slash. */
 export function placeKey(place: Place): string {
   return `${place.upstream}/${place.repository}`;
+}
+
+/** `upstream/name:tag`, unique. */
+export function tagKey(place: Place, tag: Tag): string {
+  return `${placeKey(place)}:${tag}`;
 }
 
 export class Repositories {

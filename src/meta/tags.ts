@@ -5,7 +5,7 @@ import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Database } from "./database.ts";
-import { type Place, placeKey, type Repositories } from "./repositories.ts";
+import { type Place, type Repositories, tagKey } from "./repositories.ts";
 
 const MAX_HELD = 20_000;
 
@@ -34,7 +34,7 @@ export class Tags {
   }
 
   find(place: Place, tag: Tag): TagEntry | undefined {
-    const key = `${placeKey(place)}:${tag}`;
+    const key = tagKey(place, tag);
     const held = this.#held.get(key);
     if (held !== undefined) return held;
     const id = this.#repositories.findId(place);
@@ -48,7 +48,7 @@ export class Tags {
 
   put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
     this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
-    this.#held.set(`${placeKey(place)}:${tag}`, { digest, checkedAt });
+    this.#held.set(tagKey(place, tag), { digest, checkedAt });
   }
 
   /** The tags we know of a repository, in lexical order: what can be pulled without the upstream. */

@@ -11,6 +11,7 @@ import { Singleflight, unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
 import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
 import type { Absences } from "./absences.ts";
+import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
@@ -53,10 +54,10 @@ export class AgedPages {
     what: string,
     fetch: () => Promise<ListPage | Absence>,
     caller: Caller,
-  ): Promise<AgedPage | { absence: Absence; verdict: Verdict }> {
+  ): Promise<AgedPage | AbsentAnswer> {
     const { absences, clock } = this.#parts;
     const remembered = absences.find(route, what);
-    if (remembered !== undefined) return { absence: remembered, verdict: { cache: "absent", remembered: true } };
+    if (remembered !== undefined) return absent(remembered, true);
     const policy = route.source.freshness;
     const held = this.#pages.get(`${placeKey(route)} ${what}`);
     const freshness = held === undefined ? "revalidate" : judgeFreshness(held.checkedAt, policy, clock.now());
@@ -65,7 +66,7 @@ export class AgedPages {
     if (held !== undefined && freshness === "useAndRefresh") return this.#aged(route, held, "refreshing");
     try {
       const page = await unlessAborted(flight.outcome, caller.signal);
-      if (isAbsence(page)) return { absence: page, verdict: { cache: "absent", remembered: false } };
+      if (isAbsence(page)) return absent(page, false);
       const verdict: Verdict = flight.joined
         ? { cache: "joined" }
         : { cache: "miss", stored: true, stale: held !== undefined };

@@ -10,27 +10,22 @@ import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import { placeKey } from "../meta/repositories.ts";
-import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
-import { type Absence, isAbsence } from "../upstream/upstream.ts";
-import { VerifiedStream } from "./barrier.ts";
+import { isAbsence } from "../upstream/upstream.ts";
+import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { type Capacity, refusalOf } from "./capacity.ts";
 import { planRange } from "./fillpolicy.ts";
-import type { AbsentAnswer } from "./manifests.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Origin } from "./origin.ts";
+import { Passing } from "./passing.ts";
 import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
+import type { Slice } from "./slice.ts";
 import type { Ticket } from "./ticket.ts";
 import type { Verdict } from "./verdict.ts";
-
-/** A contiguous piece of a blob, last byte inclusive. */
-export interface Slice {
-  readonly start: number;
-  readonly end: number;
-}
 
 export interface BlobAnswer {
   readonly digest: Digest;
@@ -56,8 +51,7 @@ export interface BlobParts {
 const MAX_ROUNDS = 3;
 
 export class Blobs {
-  /** Ranges being passed through, by upstream. */
-  readonly #passing = new Map<string, number>();
+  readonly #passing = new Passing();
   readonly #parts: BlobParts;
 
   constructor(parts: BlobParts) {
@@ -104,7 +98,7 @@ export class Blobs {
     const sizeHint = this.#sizeHint(route, digest);
     if (this.#parts.origin.findFill(digest) === undefined) {
       const refusal = await this.#parts.capacity.findRefusal(sizeHint ?? 0);
-      if (refusal !== undefined) return await this.#passThrough(route, digest, refusal, caller);
+      if (refusal !== undefined) return await this.#passWhole(route, digest, sizeHint, refusal, caller);
     }
     for (let round = 1; ; round += 1) {
       const answer = await this.#fill(route, digest, sizeHint, findSlice, caller, round < MAX_ROUNDS);
@@ -138,7 +132,7 @@ export class Blobs {
         throw error;
       }
       const refusal = refusalOf(error);
-      return await this.#passThrough(route, digest, refusal ?? "storage", caller);
+      return await this.#passWhole(route, digest, sizeHint, refusal ?? "storage", caller);
     }
   }
 
@@ -211,76 +205,22 @@ export class Blobs {
     const progress = ticket.progress();
     const slice = findSlice(progress.sizeBytes);
     if (slice === undefined || planRange({ startByte: slice.start, ...progress }) === "follow") return undefined;
-    const release = this.#takePass(route);
-    if (release === undefined) return undefined;
-    const passed = await this.#openSlice(route, digest, slice, progress.sizeBytes, caller).catch((error: unknown) => {
-      release();
-      throw error;
-    });
-    if (passed === undefined) {
-      release();
-      return undefined;
-    }
-    passed.once("close", release);
+    const passed = await this.#passing.openSlice(route, digest, slice, progress.sizeBytes, caller);
+    if (passed === undefined) return undefined;
     ticket.release();
     return { digest, sizeBytes: progress.sizeBytes, verdict: { cache: "partial" }, passed, passedSlice: slice };
   }
 
-  /** Slow readers of passed ranges must not take all connections: a few pass, others follow the fill. */
-  #takePass(route: Route): (() => void) | undefined {
-    const running = this.#passing.get(route.upstream) ?? 0;
-    if (running >= route.source.maxPasses) return undefined;
-    this.#passing.set(route.upstream, running + 1);
-    return () => this.#passing.set(route.upstream, (this.#passing.get(route.upstream) ?? 1) - 1);
-  }
-
-  /** Undefined where the upstream does not send exactly these bytes of exactly this blob. */
-  async #openSlice(
+  async #passWhole(
     route: Route,
     digest: Digest,
-    slice: Slice,
-    sizeBytes: number,
+    sizeHint: number | undefined,
+    why: string,
     caller: Caller,
-  ): Promise<Readable | undefined> {
-    let answer: Awaited<ReturnType<typeof route.source.upstream.openBlob>>;
-    try {
-      answer = await route.source.upstream.openBlob(route.repository, digest, slice, caller.signal);
-    } catch (error) {
-      caller.signal.throwIfAborted();
-      if (isFailure(error)) return undefined;
-      throw error;
-    }
-    if (isAbsence(answer)) return undefined;
-    const whole = answer.sizeBytes ?? sizeBytes;
-    const bytes = answer.bodyBytes ?? -1;
-    if (answer.startByte !== slice.start || bytes !== slice.end - slice.start + 1 || whole !== sizeBytes) {
-      // It ignores ranges, or speaks of something else.
-      answer.body.on("error", () => {});
-      answer.body.destroy();
-      return undefined;
-    }
-    return answer.body;
-  }
-
-  async #passThrough(route: Route, digest: Digest, why: string, caller: Caller): Promise<BlobAnswer | AbsentAnswer> {
-    const answer = await route.source.upstream.openBlob(route.repository, digest, undefined, caller.signal);
-    if (isAbsence(answer)) return absent(answer, false);
-    const sizeBytes = answer.sizeBytes ?? this.#sizeHint(route, digest);
-    if (sizeBytes === undefined) {
-      answer.body.on("error", () => {});
-      answer.body.destroy();
-      throw new Failure("storage", "the blob cannot be stored, and its size is not known");
-    }
-    if (sizeBytes === 0 && digest !== digestOf(Buffer.alloc(0), algorithmOf(digest))) {
-      // There is no byte to hold back: this has to be known before the answer begins.
-      answer.body.destroy();
-      throw new Failure("corrupt", "the upstream sent an empty blob");
-    }
-    const verified = new VerifiedStream(digest);
-    answer.body.on("error", (error) => verified.destroy(error));
-    verified.on("close", () => answer.body.destroy());
-    answer.body.pipe(verified);
-    return { digest, sizeBytes, verdict: { cache: "bypass", why }, passed: verified };
+  ): Promise<BlobAnswer | AbsentAnswer> {
+    const opened = await this.#passing.openWhole(route, digest, sizeHint, caller);
+    if ("absent" in opened) return absent(opened, false);
+    return { digest, sizeBytes: opened.sizeBytes, verdict: { cache: "bypass", why }, passed: opened.body };
   }
 
   #sizeHint(route: Route, digest: Digest): number | undefined {
@@ -293,8 +233,4 @@ function followed(digest: Digest, ticket: Ticket): BlobAnswer {
   const verdict: Verdict = ticket.joined ? { cache: "joined" } : { cache: "miss", stored: true };
   const follower = ticket.follow();
   return { digest, sizeBytes: follower.sizeBytes, verdict, follower };
-}
-
-function absent(absence: Absence, remembered: boolean): AbsentAnswer {
-  return { absence, verdict: { cache: "absent", remembered } };
 }

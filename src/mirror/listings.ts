@@ -10,9 +10,10 @@ import type { Tags } from "../meta/tags.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import { OCI_INDEX } from "../oci/mediatypes.ts";
 import { parseTag } from "../oci/reference.ts";
+import type { AbsentAnswer } from "./absent.ts";
 import type { AgedPages } from "./aged.ts";
 import type { Caller } from "./caller.ts";
-import type { AbsentAnswer, Manifests } from "./manifests.ts";
+import type { Manifests } from "./manifests.ts";
 import type { Route } from "./route.ts";
 import type { Verdict } from "./verdict.ts";
 

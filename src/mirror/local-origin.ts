@@ -11,7 +11,7 @@ import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Singleflight } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
-import { type Place, placeKey } from "../meta/repositories.ts";
+import { type Place, placeKey, tagKey } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
@@ -242,8 +242,4 @@ export class LocalOrigin implements Origin {
       this.#parts.notices.emit("storageTrouble", { message, cause });
     }
   }
-}
-
-function tagKey(route: Route, tag: Tag): string {
-  return `${placeKey(route)}:${tag}`;
 }

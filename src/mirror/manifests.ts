@@ -14,6 +14,7 @@ import type { TagEntry, Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Tag } from "../oci/reference.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
@@ -34,11 +35,6 @@ export interface ManifestAnswer {
   readonly ageMs?: number;
   /** Why it may be out of date. */
   readonly warning?: string;
-}
-
-export interface AbsentAnswer {
-  readonly absence: Absence;
-  readonly verdict: Verdict;
 }
 
 export interface ManifestParts {
@@ -240,8 +236,4 @@ function verdictOf(fetched: Fetched, joined: boolean, stale: boolean): Verdict {
 function full(manifest: ShelvedManifest, verdict: Verdict): ManifestAnswer {
   const { digest, mediaType, bytes } = manifest;
   return { digest, mediaType, sizeBytes: bytes.length, bytes, verdict };
-}
-
-function absent(absence: Absence, remembered: boolean): AbsentAnswer {
-  return { absence, verdict: { cache: "absent", remembered } };
 }

@@ -7,7 +7,7 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/failure.ts";
-import { placeKey } from "../meta/repositories.ts";
+import { tagKey } from "../meta/repositories.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Route } from "./route.ts";
 
@@ -26,7 +26,7 @@ export class Troubles {
 
   find(route: Route, tag: Tag): Failure | undefined {
     if (this.#entries.size === 0) return undefined;
-    const key = `${placeKey(route)}:${tag}`;
+    const key = tagKey(route, tag);
     const entry = this.#entries.get(key);
     if (entry === undefined) return undefined;
     const leftMs = entry.until - this.#clock.now();
@@ -38,10 +38,10 @@ export class Troubles {
   remember(route: Route, tag: Tag, failure: Failure): void {
     const restMs = failure.retryAfterMs ?? (failure.kind === "limited" ? LIMITED_MS : UNREACHABLE_MS);
     const until = this.#clock.now() + Math.min(restMs, MOST_MS);
-    this.#entries.set(`${placeKey(route)}:${tag}`, { failure, until });
+    this.#entries.set(tagKey(route, tag), { failure, until });
   }
 
   forget(route: Route, tag: Tag): void {
-    this.#entries.delete(`${placeKey(route)}:${tag}`);
+    this.#entries.delete(tagKey(route, tag));
   }
 }

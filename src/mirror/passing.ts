@@ -1,0 +1,101 @@
+/**
+ * Bytes that go from the upstream to one client without being stored: a range far ahead of the running fill, or a whole
+ * blob there is no room for.
+ *
+ * They hold a connection to the upstream for as long as the client reads. So a few ranges pass at a time, and others
+ * follow the fill. A whole blob passes through a barrier of its own.
+ */
+import type { Readable } from "node:stream";
+import { Failure, isFailure } from "../base/failure.ts";
+import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
+import { VerifiedStream } from "./barrier.ts";
+import type { Caller } from "./caller.ts";
+import type { Route } from "./route.ts";
+import type { Slice } from "./slice.ts";
+
+export class Passing {
+  /** Ranges that are passing, by upstream. */
+  readonly #running = new Map<string, number>();
+
+  /** Undefined where too many pass already, or the upstream does not send exactly these bytes of exactly this blob. */
+  async openSlice(
+    route: Route,
+    digest: Digest,
+    slice: Slice,
+    sizeBytes: number,
+    caller: Caller,
+  ): Promise<Readable | undefined> {
+    const running = this.#running.get(route.upstream) ?? 0;
+    if (running >= route.source.maxPasses) return undefined;
+    this.#running.set(route.upstream, running + 1);
+    const release = () => this.#running.set(route.upstream, (this.#running.get(route.upstream) ?? 1) - 1);
+    let body: Readable | undefined;
+    try {
+      body = await askSlice(route, digest, slice, sizeBytes, caller);
+    } finally {
+      if (body === undefined || body.destroyed) release();
+      else body.once("close", release);
+    }
+    return body;
+  }
+
+  /** @throws Failure, `storage` where nobody can tell the size that has to be announced. */
+  async openWhole(
+    route: Route,
+    digest: Digest,
+    sizeHint: number | undefined,
+    caller: Caller,
+  ): Promise<{ readonly body: Readable; readonly sizeBytes: number } | Absence> {
+    const answer = await route.source.upstream.openBlob(route.repository, digest, undefined, caller.signal);
+    if (isAbsence(answer)) return answer;
+    const sizeBytes = answer.sizeBytes ?? sizeHint;
+    if (sizeBytes === undefined) {
+      giveUp(answer);
+      throw new Failure("storage", "the blob cannot be stored, and its size is not known");
+    }
+    if (sizeBytes === 0 && digest !== digestOf(Buffer.alloc(0), algorithmOf(digest))) {
+      // There is no byte to hold back: this has to be known before the answer begins.
+      giveUp(answer);
+      throw new Failure("corrupt", "the upstream sent an empty blob");
+    }
+    const verified = new VerifiedStream(digest);
+    answer.body.on("error", (error) => verified.destroy(error));
+    verified.on("close", () => answer.body.destroy());
+    if (answer.body.destroyed) verified.destroy(answer.body.errored ?? undefined);
+    else answer.body.pipe(verified);
+    return { body: verified, sizeBytes };
+  }
+}
+
+async function askSlice(
+  route: Route,
+  digest: Digest,
+  slice: Slice,
+  sizeBytes: number,
+  caller: Caller,
+): Promise<Readable | undefined> {
+  let answer: BlobBody | Absence;
+  try {
+    answer = await route.source.upstream.openBlob(route.repository, digest, slice, caller.signal);
+  } catch (error) {
+    caller.signal.throwIfAborted();
+    // The fill may still bring them.
+    if (isFailure(error)) return undefined;
+    throw error;
+  }
+  if (isAbsence(answer)) return undefined;
+  const whole = answer.sizeBytes ?? sizeBytes;
+  if (answer.startByte === slice.start && answer.bodyBytes === slice.end - slice.start + 1 && whole === sizeBytes) {
+    return answer.body;
+  }
+  // It ignores ranges, or speaks of something else.
+  giveUp(answer);
+  return undefined;
+}
+
+/** What a body complains of after it was given up is nobody's business. */
+function giveUp(answer: BlobBody): void {
+  answer.body.on("error", () => {});
+  answer.body.destroy();
+}
