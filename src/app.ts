@@ -48,7 +48,6 @@ export interface Mirror {
 }
 
 export interface MirrorOptions {
-  readonly version: string;
   readonly clock?: Clock;
   readonly limits?: Partial<ListenerLimits>;
   /** False to leave standard output alone, for a mirror inside another program. */
@@ -62,7 +61,7 @@ const FORMAT = "v1";
  * Opens the cache and builds a mirror that does not listen yet.
  * @throws Failure `storage` (cache directory), `invalid` (a credential or certificate that cannot be read).
  */
-export async function createMirror(config: Config, options: MirrorOptions): Promise<Mirror> {
+export async function createMirror(config: Config, options: MirrorOptions = {}): Promise<Mirror> {
   const root = join(config.cache.dir, FORMAT);
   await makeDirectory(root);
   const database = openDatabase(root);

@@ -43,7 +43,7 @@ async function runMirror(config: Config, world: World, signalled: Promise<void>)
   let mirror: RunningMirror | undefined;
   try {
     const createMirror = await world.loadMirror();
-    mirror = await createMirror(config, { version: world.version });
+    mirror = await createMirror(config);
     const listening = await mirror.start();
     world.stderr.write(summaryText(summaryFacts(config, world, listening)));
   } catch (error) {
@@ -64,12 +64,17 @@ function failed(what: string, error: unknown, world: World): number {
   return isFailure(error) ? exitCodeOf(error) : EXIT.failed;
 }
 
+const SAME_SIGNAL_MS = 150;
+
 function watchSignals(world: World): { readonly first: Promise<void>; end(): void } {
   const { promise, resolve } = Promise.withResolvers<void>();
-  let seen = 0;
+  let last: { readonly signal: StopSignal; readonly at: number } | undefined;
   const end = world.onSignal((signal) => {
-    seen += 1;
-    if (seen > 1) {
+    const before = last;
+    last = { signal, at: performance.now() };
+    if (before !== undefined) {
+      // A terminal signals the whole group, and npm hands on what it got: that is one Ctrl-C and not two.
+      if (before.signal === signal && last.at - before.at < SAME_SIGNAL_MS) return;
       world.exit(SIGNAL_EXIT[signal]);
       return;
     }

@@ -13,7 +13,7 @@ export interface RunningMirror {
   stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
-export type CreateMirror = (config: Config, options: { readonly version: string }) => Promise<RunningMirror>;
+export type CreateMirror = (config: Config) => Promise<RunningMirror>;
 
 export interface Output {
   write(text: string): unknown;

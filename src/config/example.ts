@@ -12,7 +12,8 @@ import { docsOf, shapeOf } from "./leaves.ts";
 import { schema } from "./schema.ts";
 import { upstream } from "./upstream-schema.ts";
 
-const HEAD = `# wharfinger: every key, with its default. All of it may be left out.
+const HEAD = `# wharfinger: every key, with its default; below upstreams with an example instead: take the lines you need.
+# All of it may be left out.
 # Flags (--cache-max-size) and environment variables (WHARFINGER_CACHE_MAX_SIZE) go before this file.
 # Sizes: 10GiB, 500MB, a plain number is bytes. Durations: 250ms, 30s, 5m, 12h, 30d.
 # Relative paths start at this file's directory.

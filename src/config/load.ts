@@ -16,11 +16,14 @@ import { type Config, schema } from "./schema.ts";
 import { suggestion } from "./suggest.ts";
 import { asRecord } from "./upstream-schema.ts";
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 export interface ConfigSources {
   readonly file?: string | undefined;
-  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Default none: a program that embeds the mirror says so if its environment counts. */
+  readonly env?: Environment;
   /** By kebab-case flag, without dashes; undefined = not given. */
-  readonly flags: Readonly<Record<string, unknown>>;
+  readonly flags?: Readonly<Record<string, unknown>>;
   /** Where relative paths start that no file gives; the process's own by default. */
   readonly cwd?: string;
 }
@@ -52,8 +55,8 @@ export function loadConfig(sources: ConfigSources): Config {
   const document = file === undefined ? undefined : readFile(file, cwd, faults);
   for (const fault of document?.faults ?? []) faults.push({ ...fault, source: "file", ...named(file) });
   const overrides = [
-    ...readEnv(leaves, withoutSecrets(sources.env, document?.value), faults),
-    ...readFlags(leaves, sources.flags, faults),
+    ...readEnv(leaves, withoutSecrets(sources.env ?? {}, document?.value), faults),
+    ...readFlags(leaves, sources.flags ?? {}, faults),
   ];
 
   const root = document?.value ?? {};
@@ -75,7 +78,7 @@ export function loadConfig(sources: ConfigSources): Config {
   );
   const isOffline = asRecord(merged).offline === true;
   const value = resolveNamed(schema, merged, {
-    env: sources.env,
+    env: sources.env ?? {},
     baseOf: (path) => (isOverridden(path) ? cwd : base),
     report: (path, message) => {
       // Who contacts nobody needs no secrets.
@@ -127,7 +130,7 @@ function readFile(file: string, cwd: string, faults: Fault[]): ConfigDocument | 
  * The environment without what the document names as a secret's variable: such a name may begin like ours and is no
  * setting. Looks at the document as it is, whatever its faults.
  */
-function withoutSecrets(env: ConfigSources["env"], document: unknown): ConfigSources["env"] {
+function withoutSecrets(env: Environment, document: unknown): Environment {
   const credentials = Object.values(asRecord(asRecord(document).upstreams)).flatMap((settings) => {
     const given: unknown = asRecord(settings).credentials;
     return Array.isArray(given) ? given : [];
@@ -136,7 +139,7 @@ function withoutSecrets(env: ConfigSources["env"], document: unknown): ConfigSou
   return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name)));
 }
 
-function readEnv(leaves: readonly Leaf[], env: ConfigSources["env"], faults: Fault[]): Override[] {
+function readEnv(leaves: readonly Leaf[], env: Environment, faults: Fault[]): Override[] {
   const overrides: Override[] = [];
   for (const name of Object.keys(env).toSorted()) {
     const value = env[name] ?? "";
@@ -157,7 +160,7 @@ function readEnv(leaves: readonly Leaf[], env: ConfigSources["env"], faults: Fau
   return overrides;
 }
 
-function readFlags(leaves: readonly Leaf[], flags: ConfigSources["flags"], faults: Fault[]): Override[] {
+function readFlags(leaves: readonly Leaf[], flags: Readonly<Record<string, unknown>>, faults: Fault[]): Override[] {
   const overrides: Override[] = [];
   for (const [flag, value] of Object.entries(flags)) {
     if (value === undefined) continue;

@@ -21,6 +21,10 @@ export function cacheStatus(verdict: Verdict): string {
       return `wharfinger; fwd=bypass; detail=${verdict.why}`;
     case "absent":
       return verdict.remembered ? "wharfinger; hit; detail=absent" : "wharfinger; fwd=miss; fwd-status=404";
+    case "failed": {
+      const status = verdict.status === undefined ? "" : `; fwd-status=${verdict.status}`;
+      return `wharfinger; fwd=miss${status}; detail=${verdict.kind}`;
+    }
     case "none":
       return "wharfinger";
   }

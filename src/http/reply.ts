@@ -99,7 +99,15 @@ export function replyFailure(exchange: Exchange, error: unknown): void {
   const retryAfterMs = error.retryAfterMs ?? RETRY_AFTER_MS[error.kind];
   if (retryAfterMs !== undefined) headers["Retry-After"] = Math.max(1, Math.ceil(retryAfterMs / 1000));
   const told = { code: error.code ?? code, message: error.message, detail: error.detail };
-  replyError(exchange, error.timedOut ? 504 : status, told, { cache: "none" }, headers);
+  replyError(exchange, error.timedOut ? 504 : status, told, verdictOf(error), headers);
+}
+
+/** Kinds that only an answer of an upstream, or the lack of one, gives rise to. */
+const UPSTREAM_KINDS: ReadonlySet<FailureKind> = new Set(["limited", "refused", "corrupt", "unreachable"]);
+
+function verdictOf({ kind, upstreamStatus }: Failure): Verdict {
+  if (!UPSTREAM_KINDS.has(kind)) return { cache: "none" };
+  return { cache: "failed", kind, ...(upstreamStatus === undefined ? {} : { status: upstreamStatus }) };
 }
 
 /** Text that may stand in a quoted-string: visible ASCII, bounded (the specification allows 4096 bytes of warnings). */

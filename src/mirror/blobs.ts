@@ -170,9 +170,10 @@ export class Blobs {
   /** A file that is not as long as it was when it was stored is no blob: it is dropped, and fetched again. */
   async #open(digest: Digest): Promise<Follower | undefined> {
     const { store, inventory } = this.#parts;
+    const expected = this.#expectedSize(digest);
+    if (expected === undefined && !store.has(digest)) return undefined;
     const follower = await store.open(digest);
     try {
-      const expected = inventory.findSize(digest);
       if (follower === undefined) {
         if (expected !== undefined) inventory.dropBlob(digest);
         return undefined;
@@ -192,6 +193,15 @@ export class Blobs {
     inventory.dropBlob(digest);
     await store.remove(digest);
     return undefined;
+  }
+
+  #expectedSize(digest: Digest): number | undefined {
+    try {
+      return this.#parts.inventory.findSize(digest);
+    } catch (cause) {
+      this.#parts.notices.emit("storageTrouble", { message: "the index of blobs cannot be used", cause });
+      return undefined;
+    }
   }
 
   /** A slice far ahead of the running fill goes to the upstream; undefined where following is as good. */

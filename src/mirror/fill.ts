@@ -28,6 +28,8 @@ export class Fill {
   readonly #ready = Promise.withResolvers<Absence | undefined>();
   readonly #ended = Promise.withResolvers<void>();
   readonly #startedAt: number;
+  /** Opened while the upstream is asked: both take their time. */
+  readonly #opening: Promise<Ingest>;
   #ingest: Ingest | undefined;
   #room: Room | undefined;
   #tickets = 0;
@@ -41,6 +43,8 @@ export class Fill {
     this.digest = digest;
     this.#sizeHint = sizeHint;
     this.#startedAt = parts.clock.now();
+    this.#opening = parts.store.ingest(digest);
+    this.#opening.catch(() => {});
     // Everyone who waits may have left by the time it fails.
     this.#ready.promise.catch(() => {});
   }
@@ -86,6 +90,7 @@ export class Fill {
       await this.#ingest?.fail(failure);
     } finally {
       forget();
+      if (this.#ingest === undefined) await this.#discard();
       this.#over = true;
       this.#room?.release();
       if (this.#tickets === 0) this.#ingest?.close();
@@ -171,8 +176,15 @@ export class Fill {
     const room = await this.#parts.capacity.reserve(sizeBytes);
     if (typeof room === "string") throw noRoom(room);
     this.#room = room;
-    this.#ingest = await this.#parts.store.ingest(this.digest);
+    this.#ingest = await this.#opening;
     return this.#ingest;
+  }
+
+  /** The upstream sent nothing to write. */
+  async #discard(): Promise<void> {
+    const unused = await this.#opening.catch(() => undefined);
+    await unused?.fail(new Failure("unreachable", "nothing was fetched"));
+    unused?.close();
   }
 
   async #finish(): Promise<void> {

@@ -22,10 +22,12 @@ export type Verdict =
   | { readonly cache: "bypass"; readonly why: string }
   /** The upstream (or our memory of its answer) has no such thing. */
   | { readonly cache: "absent"; readonly remembered: boolean }
+  /** The upstream was asked, and failed. */
+  | { readonly cache: "failed"; readonly kind: string; readonly status?: number }
   /** Answered without the cache: pings, errors in the request. */
   | { readonly cache: "none" };
 
 export function cacheLabel(verdict: Verdict): CacheLabel {
   if (verdict.cache === "absent") return verdict.remembered ? "hit" : "miss";
-  return verdict.cache;
+  return verdict.cache === "failed" ? "miss" : verdict.cache;
 }

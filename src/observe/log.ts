@@ -10,6 +10,7 @@ import pretty from "pino-pretty";
 import type { Notices } from "../base/notices.ts";
 import type { AnsweredFact, MirrorNotices } from "../mirror/notices.ts";
 import { errorFields } from "./fault-fields.ts";
+import { readable } from "./readable.ts";
 import { redact } from "./redact.ts";
 
 export type Log = Logger;
@@ -41,7 +42,13 @@ export function createLog(settings: LogSettings, destination?: DestinationStream
 
 function openDestination(format: LogSettings["format"]): DestinationStream {
   if (format === "pretty") {
-    return pretty({ destination: STDOUT, sync: true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss.l" });
+    return pretty({
+      destination: STDOUT,
+      sync: true,
+      translateTime: "SYS:HH:MM:ss.l",
+      hideObject: true,
+      messageFormat: (line) => readable(line),
+    });
   }
   const destination = pino.destination({
     fd: STDOUT,

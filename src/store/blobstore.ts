@@ -8,6 +8,8 @@ import type { Digest } from "../oci/digest.ts";
 import type { Follower } from "./follower.ts";
 
 export interface BlobStore {
+  /** Whether it is stored, by one look that costs microseconds. For what is probably not: a hit opens it. */
+  has(digest: Digest): boolean;
   /** Opens a stored blob; undefined where there is none. Whoever opened it closes it. */
   open(digest: Digest): Promise<Follower | undefined>;
   /**

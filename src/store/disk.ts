@@ -52,6 +52,10 @@ export class DiskStore implements BlobStore {
     return store;
   }
 
+  has(digest: Digest): boolean {
+    return existsSync(this.#pathOf(digest));
+  }
+
   async open(digest: Digest): Promise<Follower | undefined> {
     let fd: number;
     try {

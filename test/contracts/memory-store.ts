@@ -32,6 +32,10 @@ export class MemoryStore implements BlobStore {
     return this.#unended.size;
   }
 
+  has(digest: Digest): boolean {
+    return this.#blobs.has(digest);
+  }
+
   async open(digest: Digest): Promise<Follower | undefined> {
     const stored = this.#blobs.get(digest);
     return stored === undefined ? undefined : new StoredFollower(digest, stored.sizeBytes, stored.file.retain());

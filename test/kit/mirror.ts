@@ -42,7 +42,7 @@ export class TestMirror {
   static async start(options: TestMirrorOptions): Promise<TestMirror> {
     const temp = options.dir === undefined ? await makeTempDir("mirror") : undefined;
     const dir = options.dir ?? temp?.path ?? "";
-    const mirror = await createMirror(configOf(options, dir), { version: "0.0.0-test", log: false, ...options });
+    const mirror = await createMirror(configOf(options, dir), { log: false, ...options });
     const { registry, admin } = await mirror.start();
     return new TestMirror(mirror, dir, temp, `http://127.0.0.1:${registry.port}`, `http://127.0.0.1:${admin.port}`);
   }

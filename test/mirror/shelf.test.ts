@@ -168,6 +168,7 @@ test("a blob that is stored and was never kept as a manifest is not found as one
 test("a manifest that the disk will not take is handed over all the same, and reported", () =>
   withScene(async ({ shelf, store, troubles, inventory, directory }) => {
     const broken: BlobStore = {
+      has: (digest) => store.has(digest),
       open: (digest) => store.open(digest),
       read: (digest, limit) => store.read(digest, limit),
       remove: (digest) => store.remove(digest),
