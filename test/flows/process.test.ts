@@ -121,7 +121,7 @@ test("a second signal stops at once, whatever still runs", async () => {
   const pull = getHashed(`${await url(run)}/v2/demo/blobs/${content.digest}`);
   await gate.reached;
   run.child.kill("SIGTERM");
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await new Promise((resolve) => setTimeout(resolve, 1000));
   run.child.kill("SIGTERM");
   assert.equal(await run.ended, 143);
   assert.equal((await pull).complete, false);
