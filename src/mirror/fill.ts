@@ -18,6 +18,7 @@ import type { FillParts, FillProgress, Ticket } from "./ticket.ts";
 
 /** How long a fill that nobody waits for is kept, if it is not worth finishing. */
 const GRACE_MS = 10_000;
+const MEASURED_AFTER_MS = 1000;
 
 export class Fill {
   readonly digest: Digest;
@@ -235,7 +236,8 @@ export class Fill {
     return {
       sizeBytes: this.#ingest?.sizeBytes ?? 0,
       visibleBytes,
-      bytesPerSecond: elapsedMs > 0 ? (visibleBytes * 1000) / elapsedMs : 0,
+      // The first burst says little of how it goes on.
+      bytesPerSecond: elapsedMs >= MEASURED_AFTER_MS ? (visibleBytes * 1000) / elapsedMs : 0,
     };
   }
 

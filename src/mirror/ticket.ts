@@ -34,7 +34,7 @@ export interface Ticket {
 export interface FillProgress {
   readonly sizeBytes: number;
   readonly visibleBytes: number;
-  /** Average since the first byte; 0 where there is nothing to measure yet. */
+  /** Average since the fill began; 0 in its first second. */
   readonly bytesPerSecond: number;
 }
 
