@@ -2,8 +2,9 @@
  * `WWW-Authenticate`, as RFC 9110 §11.6.1 defines it: challenges and their parameters share the comma as separator.
  *
  * Never throws: what is well-formed is returned, the rest is skipped. Work is bounded by the input's length, and the
- * input by `MAX_INPUT`.
+ * input by `FieldText`.
  */
+import { FieldText } from "./fieldtext.ts";
 
 export interface Challenge {
   /** Lower case. */
@@ -13,7 +14,6 @@ export interface Challenge {
   readonly token68: string | undefined;
 }
 
-const MAX_INPUT = 8 * 1024;
 const MAX_CHALLENGES = 16;
 const MAX_PARAMETERS = 32;
 
@@ -29,43 +29,34 @@ const NEXT_COMMA = /(?:[^,"]|"(?:[^"\\]|\\[\s\S])*"|")*/y;
 
 export function parseChallenges(header: string | readonly string[] | undefined): readonly Challenge[] {
   if (header === undefined) return [];
-  const text = (typeof header === "string" ? header : header.join(", ")).slice(0, MAX_INPUT);
+  const field = new FieldText(header);
   const challenges: Challenge[] = [];
-  let at = 0;
-
-  const take = (pattern: RegExp): RegExpExecArray | undefined => {
-    pattern.lastIndex = at;
-    const match = pattern.exec(text);
-    if (match === null) return undefined;
-    at = pattern.lastIndex;
-    return match;
-  };
 
   while (challenges.length < MAX_CHALLENGES) {
-    take(SEPARATORS);
-    if (at >= text.length) break;
-    const scheme = take(TOKEN)?.[0];
-    if (scheme === undefined || (at < text.length && !/[\s,]/.test(text.charAt(at)))) {
+    field.take(SEPARATORS);
+    if (field.ended) break;
+    const scheme = field.take(TOKEN)?.[0];
+    if (scheme === undefined || (!field.ended && !/[\s,]/.test(field.text.charAt(field.at)))) {
       // No challenge begins here: on to the next comma, or past a character that ends nothing.
-      const before = at;
-      take(NEXT_COMMA);
-      if (at === before) at++;
+      const before = field.at;
+      field.take(NEXT_COMMA);
+      if (field.at === before) field.at += 1;
       continue;
     }
     let token68: string | undefined;
     const parameters = new Map<string, string>();
-    if (take(SPACES) !== undefined) token68 = take(TOKEN68)?.[1];
+    if (field.take(SPACES) !== undefined) token68 = field.take(TOKEN68)?.[1];
     while (token68 === undefined && parameters.size < MAX_PARAMETERS) {
-      const start = at;
-      take(SEPARATORS);
-      const name = take(PARAMETER_NAME)?.[1]?.toLowerCase();
+      const start = field.at;
+      field.take(SEPARATORS);
+      const name = field.take(PARAMETER_NAME)?.[1]?.toLowerCase();
       if (name === undefined) {
-        at = start;
+        field.at = start;
         break;
       }
-      const value = take(QUOTED)?.[1]?.replace(/\\([\s\S])/g, "$1") ?? take(BARE)?.[0];
+      const value = field.take(QUOTED)?.[1]?.replace(/\\([\s\S])/g, "$1") ?? field.take(BARE)?.[0];
       if (value === undefined) {
-        take(NEXT_COMMA);
+        field.take(NEXT_COMMA);
         break;
       }
       if (!parameters.has(name)) parameters.set(name, value);

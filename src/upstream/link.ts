@@ -3,8 +3,8 @@
  *
  * Only the query of the target is ever used: where the next page is asked is decided by us, not by the upstream.
  */
+import { FieldText } from "./fieldtext.ts";
 
-const MAX_INPUT = 8 * 1024;
 const MAX_QUERY = 2048;
 
 const TARGET = /[\s,]*<([^<>]*)>/y;
@@ -21,22 +21,14 @@ export interface Link {
 /** Never throws; skips what is malformed. */
 export function parseLinks(header: string | readonly string[] | undefined): readonly Link[] {
   if (header === undefined) return [];
-  const text = (typeof header === "string" ? header : header.join(", ")).slice(0, MAX_INPUT);
+  const field = new FieldText(header);
   const links: Link[] = [];
-  let at = 0;
-  const take = (pattern: RegExp): RegExpExecArray | undefined => {
-    pattern.lastIndex = at;
-    const match = pattern.exec(text);
-    if (match === null) return undefined;
-    at = pattern.lastIndex;
-    return match;
-  };
-  while (at < text.length) {
-    const before = at;
-    const target = take(TARGET)?.[1];
+  while (!field.ended) {
+    const before = field.at;
+    const target = field.take(TARGET)?.[1];
     if (target !== undefined) {
       let relations: readonly string[] | undefined;
-      for (let parameter = take(PARAMETER); parameter !== undefined; parameter = take(PARAMETER)) {
+      for (let parameter = field.take(PARAMETER); parameter !== undefined; parameter = field.take(PARAMETER)) {
         // RFC 8288 §3.3: only the first `rel` counts.
         if (parameter[1]?.toLowerCase() !== "rel" || relations !== undefined) continue;
         const value = parameter[2]?.replace(/\\([\s\S])/g, "$1") ?? parameter[3] ?? "";
@@ -44,8 +36,8 @@ export function parseLinks(header: string | readonly string[] | undefined): read
       }
       links.push({ target: target.trim(), relations: relations ?? [] });
     }
-    take(NEXT_COMMA);
-    if (at === before) at++;
+    field.take(NEXT_COMMA);
+    if (field.at === before) field.at += 1;
   }
   return links;
 }
