@@ -13,6 +13,7 @@ import { Notices } from "./base/notices.ts";
 import { readCredential } from "./config/credential.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
 import { createAdminApi } from "./http/admin.ts";
+import { FastPath } from "./http/fastpath.ts";
 import { openKernelCopy } from "./http/kernelcopy.ts";
 import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
 import { createRegistryApi } from "./http/registry.ts";
@@ -118,7 +119,8 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   const listenerLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const kernelCopy = config.sendfile ? await openKernelCopy() : undefined;
   const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, kernelCopy, signature });
-  const registry = new Listener(registryApi, listenerLimits);
+  const fastPath = new FastPath({ manifests, routing, notices, keepAliveMs: listenerLimits.keepAliveMs });
+  const registry = new Listener(registryApi, listenerLimits, fastPath);
   const admin = new Listener(
     createAdminApi({
       metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),

@@ -30,6 +30,17 @@ export const DEFAULT_LIMITS: ListenerLimits = {
 /** Longer timers fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
+/** Whoever takes new connections before the HTTP server does. */
+export interface Welcome {
+  /**
+   * @param firstMs how long the connection may stay silent at first.
+   * @param handOver makes it the HTTP server's, with the bytes that were read of it; called at most once.
+   */
+  take(socket: Socket, firstMs: number, handOver: (socket: Socket, read: Buffer) => void): void;
+  /** Ends the connections that were not handed over and have nothing to do. */
+  closeIdle(): void;
+}
+
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -37,9 +48,11 @@ export interface Address {
 
 export class Listener {
   readonly #server: Server;
+  readonly #welcome: Welcome | undefined;
   #draining = false;
 
-  constructor(handle: RequestListener, limits: ListenerLimits = DEFAULT_LIMITS) {
+  /** @param welcome sees plain connections first; what it hands over becomes the HTTP server's. */
+  constructor(handle: RequestListener, limits: ListenerLimits = DEFAULT_LIMITS, welcome?: Welcome) {
     this.#server = createServer(
       {
         keepAliveTimeout: limits.keepAliveMs,
@@ -55,6 +68,8 @@ export class Listener {
         handle(request, response);
       },
     );
+    this.#welcome = welcome;
+    if (welcome !== undefined) this.#welcomeFirst(welcome, limits.headersTimeoutMs);
     this.#server.maxConnections = limits.maxConnections;
     this.#server.timeout = limits.stallMs;
     this.#server.on("clientError", answerBroken);
@@ -79,11 +94,26 @@ export class Listener {
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     // An answer that began before the drain leaves its connection idle when it ends, not closed.
-    const sweep = setInterval(() => this.#server.closeIdleConnections(), 100);
+    const sweep = setInterval(() => {
+      this.#server.closeIdleConnections();
+      this.#welcome?.closeIdle();
+    }, 100);
+    this.#welcome?.closeIdle();
     const timer = setTimeout(() => this.#server.closeAllConnections(), Math.min(graceMs, MAX_TIMER_MS));
     await closed;
     clearInterval(sweep);
     clearTimeout(timer);
+  }
+
+  /** The server's own listener for connections is called by hand, for those that are handed over. */
+  #welcomeFirst(welcome: Welcome, firstMs: number): void {
+    const own = this.#server.listeners("connection");
+    this.#server.removeAllListeners("connection");
+    const handOver = (socket: Socket, read: Buffer) => {
+      for (const listener of own) listener.call(this.#server, socket);
+      if (read.length > 0) socket.emit("data", read);
+    };
+    this.#server.on("connection", (socket: Socket) => welcome.take(socket, firstMs, handOver));
   }
 }
 

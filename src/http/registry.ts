@@ -17,7 +17,7 @@ import { ClientGone, Exchange } from "./exchange.ts";
 import type { KernelCopy } from "./kernelcopy.ts";
 import { replyList } from "./listings.ts";
 import { serveManifest } from "./manifests.ts";
-import { commonHeaders, replyError, replyFailure } from "./reply.ts";
+import { commonHeaders, namespaceText, replyError, replyFailure } from "./reply.ts";
 
 export interface RegistryParts {
   readonly manifests: Manifests;
@@ -60,7 +60,7 @@ async function serve(parts: RegistryParts, exchange: Exchange): Promise<void> {
   checkRequest(request, response);
   const { call, ns, prefix } = parseCall(request.url ?? "/");
   exchange.kind = call.kind;
-  if (ns !== undefined) response.setHeader("OCI-Namespace", ns.replace(/[^\x21-\x7e]/g, "?"));
+  if (ns !== undefined) response.setHeader("OCI-Namespace", namespaceText(ns));
   const addressing: Addressing = { ns, prefix, host: request.headers.host };
   switch (call.kind) {
     case "ping":

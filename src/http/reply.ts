@@ -35,13 +35,22 @@ const RETRY_AFTER_MS: Partial<Record<FailureKind, number>> = { overloaded: 5000,
 /** Headers of every answer. */
 export function commonHeaders(exchange: Exchange, verdict: Verdict): OutgoingHttpHeaders {
   exchange.cache = cacheLabel(verdict);
+  return answerHeaders(exchange.requestId, verdict);
+}
+
+export function answerHeaders(requestId: string, verdict: Verdict): OutgoingHttpHeaders {
   return {
     "Docker-Distribution-Api-Version": "registry/2.0",
     "X-Content-Type-Options": "nosniff",
     Via: "1.1 wharfinger",
-    "X-Request-Id": exchange.requestId,
+    "X-Request-Id": requestId,
     "Cache-Status": cacheStatus(verdict),
   };
+}
+
+/** `OCI-Namespace` echoes what the client said. */
+export function namespaceText(ns: string): string {
+  return ns.replace(/[^\x21-\x7e]/g, "?");
 }
 
 /** Headers of content, be it manifest or blob. */

@@ -73,6 +73,20 @@ export class Manifests {
       : await this.#byTag(route, reference.tag, wantBody, caller);
   }
 
+  /** The answer that takes no waiting and nobody's word: fresh, and in memory. Undefined where `answer` has to be asked. */
+  peek(route: Route, tag: Tag): ManifestAnswer | undefined {
+    const { tags, shelf, origin, clock } = this.#parts;
+    const entry = tags.find(route, tag);
+    if (entry === undefined) return undefined;
+    const now = clock.now();
+    if (judgeFreshness(entry.checkedAt, route.source.freshness, now) !== "use") return undefined;
+    const sighting = origin.findSighting(route, tag);
+    if (sighting !== undefined && sighting.at > entry.checkedAt) return undefined;
+    if (origin.findAbsence(route, tag) !== undefined) return undefined;
+    const stored = shelf.peek(entry.digest);
+    return stored === undefined ? undefined : this.#fresh(route, entry, stored, now);
+  }
+
   async #byDigest(route: Route, digest: Digest, caller: Caller): Promise<ManifestAnswer | AbsentAnswer> {
     const { graph, inventory, shelf, origin } = this.#parts;
     if (mayRead(graph.findReachable(route, digest), inventory.findUpstream(digest), route.upstream)) {
@@ -110,7 +124,7 @@ export class Manifests {
     if (offline && freshness !== "use") return this.#stale(route, entry, stored, "offline");
     switch (freshness) {
       case "use":
-        return this.#fresh(route, entry, stored);
+        return this.#fresh(route, entry, stored, clock.now());
       case "useAndRefresh":
         if (trouble === undefined) this.#refreshBehind(route, tag);
         return this.#stale(route, entry, stored, trouble === undefined ? "refreshing" : reasonOf(trouble));
@@ -194,8 +208,8 @@ export class Manifests {
     return { ...full(fetched.manifest, verdictOf(fetched, joined, stale)), ageMs };
   }
 
-  #fresh(route: Route, entry: TagEntry, stored: ShelvedManifest): ManifestAnswer {
-    const ageMs = this.#parts.clock.now() - entry.checkedAt;
+  #fresh(route: Route, entry: TagEntry, stored: ShelvedManifest, now: number): ManifestAnswer {
+    const ageMs = now - entry.checkedAt;
     return { ...full(stored, { cache: "hit", ttlMs: route.source.freshness.tags - ageMs }), ageMs };
   }
 

@@ -8,12 +8,14 @@
 import { type DestinationStream, type Logger, pino } from "pino";
 import pretty from "pino-pretty";
 import type { Notices } from "../base/notices.ts";
-import type { AnsweredFact, MirrorNotices } from "../mirror/notices.ts";
+import type { MirrorNotices } from "../mirror/notices.ts";
+import { AccessLines } from "./accessline.ts";
 import { errorFields } from "./fault-fields.ts";
 import { readable } from "./readable.ts";
 import { redact } from "./redact.ts";
 
-export type Log = Logger;
+/** A logger that also takes lines which were put together elsewhere. */
+export type Log = Logger & { writeLine(line: string): void };
 
 export interface LogSettings {
   readonly level: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -25,7 +27,6 @@ const GATHER_BYTES = 8 * 1024;
 const FLUSH_EVERY_MS = 1000;
 /** What is gathered at most while standard output takes nothing; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-const MAX_AGENTS = 500;
 
 /** Writes to standard output unless told otherwise. What is gathered is written at exit without anyone's doing. */
 export function createLog(settings: LogSettings, destination?: DestinationStream): Log {
@@ -37,7 +38,8 @@ export function createLog(settings: LogSettings, destination?: DestinationStream
     serializers: { err: (value: unknown) => (value instanceof Error ? errorFields(value) : value) },
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  return pino(options, destination ?? openDestination(settings.format));
+  const stream = destination ?? openDestination(settings.format);
+  return Object.assign(pino(options, stream), { writeLine: (line: string) => void stream.write(line) });
 }
 
 function openDestination(format: LogSettings["format"]): DestinationStream {
@@ -67,11 +69,11 @@ function openDestination(format: LogSettings["format"]): DestinationStream {
 
 /** @returns the function that ends the subscriptions. */
 export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () => void {
-  const agents = new RedactedAgents();
+  const lines = new AccessLines(isoTime());
   const ends = [
     notices.on("answered", (fact) => {
       const level = fact.status >= 500 && !fact.aborted ? "warn" : "info";
-      if (log.isLevelEnabled(level)) log[level](accessFields(fact, agents), "answered");
+      if (log.isLevelEnabled(level)) log.writeLine(lines.make(level, fact));
     }),
     notices.on("upstreamRequest", (fact) => {
       if (!log.isLevelEnabled("debug")) return;
@@ -120,42 +122,6 @@ function isoTime(): () => string {
   };
 }
 
-/** Runs once per request: one object literal and no expressions on validated fields. Undefined fields are not written. */
-function accessFields(fact: AnsweredFact, agents: RedactedAgents): object {
-  return {
-    method: fact.method,
-    upstream: fact.upstream,
-    kind: fact.kind,
-    repository: fact.repository,
-    reference: fact.reference,
-    status: fact.status,
-    bytes: fact.bytes,
-    firstByteMs: fact.firstByteMs === undefined ? undefined : rounded(fact.firstByteMs),
-    totalMs: rounded(fact.totalMs),
-    cache: fact.cache,
-    requestId: fact.requestId,
-    remoteAddress: fact.remoteAddress,
-    userAgent: fact.userAgent === undefined ? undefined : agents.find(fact.userAgent),
-    aborted: fact.aborted ? true : undefined,
-    err: fact.error === undefined ? undefined : errorFields(fact.error),
-  };
-}
-
 function rounded(ms: number): number {
   return Math.round(ms * 100) / 100;
-}
-
-/** Clients are few and say the same each time: what was redacted once is remembered, for so many of them. */
-class RedactedAgents {
-  readonly #known = new Map<string, string>();
-
-  find(agent: string): string {
-    let redacted = this.#known.get(agent);
-    if (redacted === undefined) {
-      redacted = redact(agent);
-      if (this.#known.size >= MAX_AGENTS) this.#known.clear();
-      this.#known.set(agent, redacted);
-    }
-    return redacted;
-  }
 }
