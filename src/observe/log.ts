@@ -2,7 +2,7 @@
  * The log: facts as lines on standard output.
  *
  * One line per answered request, and nothing is built for a line that its level keeps out. Writing never waits: lines
- * are gathered and written in pieces of 8 KiB, at least every second and at exit. Free text passes `redact`; what has
+ * are gathered and written in pages, at least every second and at exit. Free text passes `redact`; what has
  * been parsed (repository, reference, method) does not.
  */
 import { type DestinationStream, type Logger, pino } from "pino";
@@ -11,6 +11,7 @@ import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { AccessLines } from "./accessline.ts";
 import { errorFields } from "./fault-fields.ts";
+import { LineGatherer } from "./gather.ts";
 import { readable } from "./readable.ts";
 import { redact } from "./redact.ts";
 
@@ -23,7 +24,6 @@ export interface LogSettings {
 }
 
 const STDOUT = 1;
-const GATHER_BYTES = 8 * 1024;
 const FLUSH_EVERY_MS = 1000;
 /** What is gathered at most while standard output takes nothing; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
@@ -55,16 +55,25 @@ function openDestination(format: LogSettings["format"]): DestinationStream {
   const destination = pino.destination({
     fd: STDOUT,
     sync: false,
-    minLength: GATHER_BYTES,
+    contentMode: "buffer",
+    // More than none, so that flushing waits for what is being written.
+    minLength: 1,
     maxLength: MAX_WAITING_BYTES,
-    periodicFlush: FLUSH_EVERY_MS,
   });
+  const flush = destination.flush.bind(destination);
+  const flushSync = destination.flushSync.bind(destination);
+  // In this mode it takes buffers, which its types do not say.
+  const write = (page: Buffer) => destination.write(page as unknown as string);
+  const lines = new LineGatherer({ write, flush, flushSync }, FLUSH_EVERY_MS);
+  // Who flushes it, at exit for one, means what is gathered in front of it as well.
+  destination.flush = (done) => lines.flush(done);
+  destination.flushSync = () => lines.flushSync();
   // A full disk under standard output costs lines, not the mirror: without a listener the error would end the process.
   // The hook at exit writes until everything is written, which then is never; what is gathered is given up instead.
   destination.on("error", () => {
     destination.flushSync = () => {};
   });
-  return destination;
+  return lines;
 }
 
 /** @returns the function that ends the subscriptions. */
