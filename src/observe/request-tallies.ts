@@ -4,15 +4,16 @@
  * prom-client hashes label sets at every increment; here each label set is found once, and plain numbers are handed to
  * prom-client when somebody scrapes. Label values are bounded: what a client can invent becomes `other`.
  */
-import { Counter, Histogram, type Registry } from "prom-client";
+import { Counter, type Registry } from "prom-client";
 import type { AnsweredFact } from "../mirror/notices.ts";
+import { Distribution, type Series } from "./distribution.ts";
 
 interface Tally {
   readonly request: Record<"upstream" | "kind" | "method" | "status" | "cache", string>;
   requests: number;
   bytes: number;
-  observeDuration(seconds: number): void;
-  observeFirstByte(seconds: number): void;
+  readonly duration: Series;
+  readonly firstByte: Series;
 }
 
 /** From a warm manifest to a blob of gigabytes over a slow line. */
@@ -22,14 +23,14 @@ export const LATENCY_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 export function tallyRequests(register: Registry): (fact: AnsweredFact) => void {
   const tallies = new Map<string, Tally>();
   const registers = [register];
-  const duration = new Histogram({
+  const duration = new Distribution({
     name: "wharfinger_request_duration_seconds",
     help: "From a request's headers to its answer's last byte",
     labelNames: ["kind", "cache"],
     buckets: LATENCY_BUCKETS,
     registers,
   });
-  const firstByte = new Histogram({
+  const firstByte = new Distribution({
     name: "wharfinger_first_byte_seconds",
     help: "From a request's headers to its answer's first byte",
     labelNames: ["kind", "cache"],
@@ -61,8 +62,6 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
 
   const open = (fact: AnsweredFact): Tally => {
     const labels = { kind: fact.kind, cache: fact.cache };
-    const ofDuration = duration.labels(labels);
-    const ofFirstByte = firstByte.labels(labels);
     return {
       request: {
         upstream: fact.upstream ?? "",
@@ -73,8 +72,8 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
       },
       requests: 0,
       bytes: 0,
-      observeDuration: (seconds) => ofDuration.observe(seconds),
-      observeFirstByte: (seconds) => ofFirstByte.observe(seconds),
+      duration: duration.of(labels),
+      firstByte: firstByte.of(labels),
     };
   };
 
@@ -88,8 +87,8 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
     }
     tally.requests += 1;
     tally.bytes += fact.bytes;
-    tally.observeDuration(fact.totalMs / 1000);
-    if (fact.firstByteMs !== undefined) tally.observeFirstByte(fact.firstByteMs / 1000);
+    tally.duration.observe(fact.totalMs / 1000);
+    if (fact.firstByteMs !== undefined) tally.firstByte.observe(fact.firstByteMs / 1000);
   };
 }
 
