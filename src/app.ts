@@ -17,6 +17,7 @@ import { FastPath } from "./http/fastpath.ts";
 import { openKernelCopy } from "./http/kernelcopy.ts";
 import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
 import { createRegistryApi } from "./http/registry.ts";
+import { Sending } from "./http/send.ts";
 import { type Database, damagedIndex, isDatabaseError, openDatabase } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
@@ -117,8 +118,8 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
 
   let phase: "starting" | "serving" | "draining" = "starting";
   const listenerLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const kernelCopy = config.sendfile ? await openKernelCopy() : undefined;
-  const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, kernelCopy, signature });
+  const sending = new Sending(config.sendfile ? await openKernelCopy() : undefined);
+  const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
   const fastPath = new FastPath({ manifests, routing, notices, keepAliveMs: listenerLimits.keepAliveMs });
   const registry = new Listener(registryApi, listenerLimits, fastPath);
   const admin = new Listener(
@@ -140,6 +141,7 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
     await Promise.all(sources.map(({ source }) => source.upstream.close()));
     metrics.stop();
     endLog();
+    store.close();
     database.close();
     await new Promise<void>((resolve) => (log === undefined ? resolve() : log.flush(() => resolve())));
   };

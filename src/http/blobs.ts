@@ -9,12 +9,11 @@ import type { Digest } from "../oci/digest.ts";
 import { absentError } from "./absent.ts";
 import { judgeConditions, rangeCounts } from "./conditional.ts";
 import type { Exchange } from "./exchange.ts";
-import type { KernelCopy } from "./kernelcopy.ts";
 import { planMultipart } from "./multipart.ts";
 import { passOn } from "./pass.ts";
 import { judgeRange, type RangeVerdict } from "./range.ts";
 import { commonHeaders, contentHeaders, replyError, replyFailure } from "./reply.ts";
-import { type Piece, sendPieces } from "./send.ts";
+import type { Piece, Sending } from "./send.ts";
 
 /** What is named by its digest never changes. */
 export const IMMUTABLE = "max-age=31536000, immutable";
@@ -25,7 +24,7 @@ export async function serveBlob(
   blobs: Blobs,
   route: Route,
   digest: Digest,
-  kernelCopy: KernelCopy | undefined,
+  sending: Sending,
 ): Promise<void> {
   const { headers } = exchange.request;
   const rangeHeader = exchange.wantsBody && rangeCounts(headers, digest) ? headers.range : undefined;
@@ -41,7 +40,7 @@ export async function serveBlob(
     return;
   }
   try {
-    reply(exchange, answer, rangeHeader, kernelCopy);
+    reply(exchange, answer, rangeHeader, sending);
   } catch (error) {
     answer.follower?.close();
     answer.passed?.destroy();
@@ -49,12 +48,7 @@ export async function serveBlob(
   }
 }
 
-function reply(
-  exchange: Exchange,
-  answer: BlobAnswer,
-  rangeHeader: string | undefined,
-  kernelCopy: KernelCopy | undefined,
-): void {
+function reply(exchange: Exchange, answer: BlobAnswer, rangeHeader: string | undefined, sending: Sending): void {
   const headers = contentHeaders(commonHeaders(exchange, answer.verdict), answer.digest);
   headers["Accept-Ranges"] = "bytes";
   headers["Cache-Control"] = IMMUTABLE;
@@ -80,7 +74,7 @@ function reply(
   }
   const pieces = replyHead(exchange, answer, headers, verdict);
   if (answer.follower === undefined) exchange.end();
-  else sendPieces(exchange, answer.follower, pieces, (error) => replyFailure(exchange, error), kernelCopy);
+  else sending.send(exchange, answer.follower, pieces, (error) => replyFailure(exchange, error));
 }
 
 function replyHead(

@@ -14,10 +14,10 @@ import { type Addressing, type RoutingTable, routeTo, selectUpstream } from "../
 import { serveBlob } from "./blobs.ts";
 import { type ParsedCall, parseCall } from "./call.ts";
 import { ClientGone, Exchange } from "./exchange.ts";
-import type { KernelCopy } from "./kernelcopy.ts";
 import { replyList } from "./listings.ts";
 import { serveManifest } from "./manifests.ts";
 import { commonHeaders, namespaceText, replyError, replyFailure } from "./reply.ts";
+import type { Sending } from "./send.ts";
 
 export interface RegistryParts {
   readonly manifests: Manifests;
@@ -25,8 +25,7 @@ export interface RegistryParts {
   readonly listings: Listings;
   readonly routing: RoutingTable<Source>;
   readonly notices: Emitter<MirrorNotices>;
-  /** Undefined where the kernel is not to copy, or cannot. */
-  readonly kernelCopy: KernelCopy | undefined;
+  readonly sending: Sending;
   /** How this very mirror signs requests to upstreams in `Via`; a request that carries it has come back to us. */
   readonly signature: string;
 }
@@ -96,7 +95,7 @@ async function serveNamed(
       return await serveManifest(exchange, parts.manifests, route, call.reference);
     case "blob":
       exchange.reference = call.digest;
-      return await serveBlob(exchange, parts.blobs, route, call.digest, parts.kernelCopy);
+      return await serveBlob(exchange, parts.blobs, route, call.digest, parts.sending);
     case "tags":
       return replyList(exchange, await parts.listings.tags(route, call.paging, exchange), "tags", call.name);
     case "referrers": {

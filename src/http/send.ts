@@ -1,78 +1,83 @@
 /**
- * Writes pieces of a stored or growing blob to a response: big positional reads, one read ahead of the write that is
- * under way, no promise and no stream per chunk. Where the kernel can copy by itself, it does most of it.
+ * Writes pieces of a stored or growing blob to a response: big positional reads into lent memory, one read ahead of the
+ * write that is under way, no promise and no stream per chunk. Where the kernel can copy by itself, it does most of it,
+ * in turns with everyone else who wants that.
  *
- * A buffer is written to again only after the socket has let go of it. The body ends exactly at its announced length, or
- * the connection is broken off.
+ * A buffer is given back only after the socket has let go of it. The body ends exactly at its announced length, or the
+ * connection is broken off.
  */
 import { read } from "node:fs";
 import { Failure } from "../base/failure.ts";
 import type { Slice } from "../mirror/slice.ts";
 import type { Follower } from "../store/follower.ts";
+import { Buffers, LARGEST_BYTES } from "./buffers.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KernelCopy } from "./kernelcopy.ts";
+import { Turns } from "./turns.ts";
 
 /** Text between the parts of a multipart body, or bytes of the blob. */
 export type Piece = Buffer | Slice;
 
-/** How bytes are moved: by reads of this size into so many buffers. */
-interface Pace {
-  readonly chunkBytes: number;
-  readonly buffers: number;
-}
+/** One being written, one being read. */
+const MAX_BUFFERS = 2;
+/** With the kernel's help an ordinary write serves to wait until the socket takes more: a small one, if it is at hand. */
+const PARK_BYTES = 4 * 1024;
+/** Read where the bytes are not at hand; the kernel reads ahead of it. */
+const HELPED_BYTES = 256 * 1024;
+/** Less than this is written the ordinary way, without another turn. */
+const MIN_COPY_BYTES = 64 * 1024;
 
-const PORTABLE: Pace = { chunkBytes: 1024 * 1024, buffers: 2 };
-/** With the kernel's help, an ordinary write serves to wait until the socket takes more: a small one, if it is at hand. */
-const HELPED: Pace = { chunkBytes: 64 * 1024, buffers: 1 };
-const PARK_BYTES = 16 * 1024;
-/** More at once would keep the event loop from others. */
-const MAX_COPY_BYTES = 2 * 1024 * 1024;
-const MIN_COPY_BYTES = 128 * 1024;
+/** What all answers share: memory, turns, and the kernel's help where there is any. */
+export class Sending {
+  readonly kernelCopy: KernelCopy | undefined;
+  readonly buffers = new Buffers();
+  readonly turns = new Turns();
 
-/**
- * Takes over the follower and ends the answer, whose headers have been set.
- * @param fail called with what kept the body from its end; the answer may not have begun then.
- */
-export function sendPieces(
-  exchange: Exchange,
-  follower: Follower,
-  pieces: readonly Piece[],
-  fail: (error: Error) => void,
-  kernelCopy?: KernelCopy,
-): void {
-  new Sender(exchange, follower, pieces, fail, kernelCopy).start();
+  /** @param kernelCopy undefined where the kernel is not to copy, or cannot. */
+  constructor(kernelCopy?: KernelCopy) {
+    this.kernelCopy = kernelCopy;
+  }
+
+  /**
+   * Takes over the follower and ends the answer, whose headers have been set.
+   * @param fail called with what kept the body from its end; the answer may not have begun then.
+   */
+  send(exchange: Exchange, follower: Follower, pieces: readonly Piece[], fail: (error: Error) => void): void {
+    new Sender(this, exchange, follower, pieces, fail).start();
+  }
 }
 
 class Sender {
+  readonly #sending: Sending;
   readonly #exchange: Exchange;
   readonly #onFailure: (error: Error) => void;
   readonly #follower: Follower;
   readonly #pieces: readonly Piece[];
   readonly #kernelCopy: KernelCopy | undefined;
-  readonly #pace: Pace;
-  readonly #bufferBytes: number;
-  readonly #free: Buffer[] = [];
-  #made = 0;
+  readonly #turn = (limitBytes: number) => this.#copy(limitBytes);
+  /** Buffers that are read into or written from. */
+  #out = 0;
   #piece = 0;
   #position = 0;
   #reading = false;
   #waiting = false;
+  /** Queued for a turn: nothing else goes on then. */
+  #queued = false;
   #over = false;
 
   constructor(
+    sending: Sending,
     exchange: Exchange,
     follower: Follower,
     pieces: readonly Piece[],
     onFailure: (error: Error) => void,
-    kernelCopy: KernelCopy | undefined,
   ) {
+    this.#sending = sending;
     this.#exchange = exchange;
     this.#onFailure = onFailure;
     this.#follower = follower;
     this.#pieces = pieces;
-    this.#kernelCopy = kernelCopy;
-    this.#pace = kernelCopy === undefined ? PORTABLE : HELPED;
-    this.#bufferBytes = Math.min(this.#pace.chunkBytes, longestOf(pieces));
+    this.#kernelCopy = sending.kernelCopy;
   }
 
   start(): void {
@@ -101,47 +106,53 @@ class Sender {
   }
 
   #pump(): void {
-    if (this.#over || this.#reading || this.#waiting) return;
-    const piece = this.#pieces[this.#piece];
-    if (piece === undefined) {
+    if (this.#over || this.#reading || this.#waiting || this.#queued) return;
+    if (this.#pieces[this.#piece] === undefined) {
       this.#end();
       this.#exchange.end();
       return;
     }
-    const buffer = this.#free.pop() ?? this.#make();
-    if (buffer === undefined) return;
+    if (this.#out === (this.#kernelCopy === undefined ? MAX_BUFFERS : 1)) return;
     const failure = this.#follower.failure();
     if (failure !== undefined) {
       this.#fail(failure);
       return;
     }
     const available = this.#available();
-    if (available <= 0) {
-      this.#free.push(buffer);
-      this.#waiting = true;
-      this.#follower.wait(this.#position, () => {
-        this.#waiting = false;
-        this.#pump();
-      });
-      return;
-    }
+    if (available <= 0) this.#await();
+    else if (!this.#writeCached(available)) this.#read(available);
+  }
+
+  #await(): void {
+    this.#waiting = true;
+    this.#follower.wait(this.#position, () => {
+      this.#waiting = false;
+      this.#pump();
+    });
+  }
+
+  /** With the kernel's help: a little of what is at hand. False where nothing is. */
+  #writeCached(available: number): boolean {
+    if (this.#kernelCopy === undefined) return false;
+    const buffer = this.#lend(Math.min(available, PARK_BYTES));
     const length = Math.min(available, buffer.length);
-    const cached = this.#kernelCopy?.readCached(
-      this.#follower.fd,
-      buffer,
-      Math.min(length, PARK_BYTES),
-      this.#position,
-    );
-    if (cached !== undefined && cached > 0) {
-      this.#onRead(null, cached, buffer);
-      return;
-    }
+    const count = this.#kernelCopy.readCached(this.#follower.fd, buffer, length, this.#position);
+    if (count > 0) this.#write(buffer, count);
+    else this.#giveBack(buffer);
+    return count > 0;
+  }
+
+  #read(available: number): void {
+    const most = this.#kernelCopy === undefined ? LARGEST_BYTES : HELPED_BYTES;
+    const buffer = this.#lend(Math.min(available, most));
     this.#reading = true;
+    const length = Math.min(available, buffer.length);
     read(this.#follower.fd, buffer, 0, length, this.#position, (error, count) => this.#onRead(error, count, buffer));
   }
 
   #onRead(error: Error | null, count: number, buffer: Buffer): void {
     this.#reading = false;
+    if (this.#over || error !== null || count === 0) this.#giveBack(buffer);
     if (this.#over) {
       this.#follower.close();
       return;
@@ -151,26 +162,52 @@ class Sender {
       this.#fail(new Failure("storage", `the stored blob ${what}`, { cause: error }));
       return;
     }
-    this.#exchange.write(count === buffer.length ? buffer : buffer.subarray(0, count), (failed) => {
-      if (failed !== undefined && failed !== null) return;
-      this.#free.push(buffer);
-      this.#copy();
-      this.#pump();
-    });
-    this.#advance(count);
+    this.#write(buffer, count);
     this.#pump();
   }
 
+  #write(buffer: Buffer, count: number): void {
+    this.#exchange.write(count === buffer.length ? buffer : buffer.subarray(0, count), (failed) => {
+      // A socket that broke has let go as well.
+      this.#giveBack(buffer);
+      if (failed !== undefined && failed !== null) return;
+      if (this.#mayCopy()) this.#queue();
+      else this.#pump();
+    });
+    this.#advance(count);
+  }
+
   /** Everything written has left: the kernel may go on from here. */
-  #copy(): void {
-    if (this.#kernelCopy === undefined || this.#over || this.#reading || this.#follower.failure() !== undefined) return;
+  #mayCopy(): boolean {
+    if (this.#kernelCopy === undefined || this.#over || this.#reading || this.#waiting || this.#queued) return false;
     const { response } = this.#exchange;
-    if (response.socket === null || response.writableLength > 0) return;
-    const count = Math.min(this.#available(), MAX_COPY_BYTES);
-    if (count < MIN_COPY_BYTES) return;
-    const moved = this.#kernelCopy.copy(response.socket, this.#follower.fd, this.#position, count);
-    this.#exchange.bytes += moved;
-    this.#advance(moved);
+    if (response.socket === null || response.writableLength > 0) return false;
+    return this.#follower.failure() === undefined && this.#available() >= MIN_COPY_BYTES;
+  }
+
+  #queue(): void {
+    this.#queued = true;
+    this.#sending.turns.want(this.#turn);
+  }
+
+  #copy(limitBytes: number): { readonly bytes: number; readonly again: boolean } {
+    this.#queued = false;
+    const { socket } = this.#exchange.response;
+    if (socket === null || !this.#mayCopy()) {
+      this.#pump();
+      return IDLE;
+    }
+    const count = Math.min(this.#available(), limitBytes);
+    const bytes = this.#kernelCopy?.copy(socket, this.#follower.fd, this.#position, count) ?? 0;
+    this.#exchange.bytes += bytes;
+    this.#advance(bytes);
+    // The socket took it all and may take more; otherwise an ordinary write waits until it does.
+    if (bytes === count && this.#available() >= MIN_COPY_BYTES) {
+      this.#queued = true;
+      return { bytes, again: true };
+    }
+    this.#pump();
+    return { bytes, again: false };
   }
 
   /** Bytes of the current piece that may be sent now. */
@@ -188,10 +225,14 @@ class Sender {
     this.#enter();
   }
 
-  #make(): Buffer | undefined {
-    if (this.#made === this.#pace.buffers) return undefined;
-    this.#made += 1;
-    return Buffer.allocUnsafeSlow(this.#bufferBytes);
+  #lend(bytes: number): Buffer {
+    this.#out += 1;
+    return this.#sending.buffers.lend(bytes);
+  }
+
+  #giveBack(buffer: Buffer): void {
+    this.#out -= 1;
+    this.#sending.buffers.giveBack(buffer);
   }
 
   #fail(error: Error): void {
@@ -207,9 +248,4 @@ class Sender {
   }
 }
 
-function longestOf(pieces: readonly Piece[]): number {
-  return pieces.reduce(
-    (most, piece) => (Buffer.isBuffer(piece) ? most : Math.max(most, piece.end - piece.start + 1)),
-    0,
-  );
-}
+const IDLE = { bytes: 0, again: false };

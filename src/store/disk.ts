@@ -12,6 +12,7 @@ import { errnoOf, Failure } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest } from "./blobstore.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
+import { HotFiles, type SizedFile } from "./hotfiles.ts";
 import { DiskIngest, storageFailure } from "./ingest.ts";
 import { OpenFile } from "./openfile.ts";
 
@@ -23,6 +24,7 @@ export class DiskStore implements BlobStore {
   readonly #blobs: string;
   readonly #partials: string;
   readonly #madeDirectories = new Set<string>();
+  readonly #hot = new HotFiles();
   #serial = 0;
 
   private constructor(root: string) {
@@ -57,6 +59,13 @@ export class DiskStore implements BlobStore {
   }
 
   async open(digest: Digest): Promise<Follower | undefined> {
+    const opened = this.#hot.find(digest) ?? (await this.#open(digest));
+    if (opened === undefined) return undefined;
+    this.#hot.note(digest, opened);
+    return new StoredFollower(digest, opened.sizeBytes, opened.file);
+  }
+
+  async #open(digest: Digest): Promise<SizedFile | undefined> {
     let fd: number;
     try {
       // Not blocking: something that is no file might otherwise hold the thread.
@@ -69,7 +78,7 @@ export class DiskStore implements BlobStore {
     try {
       const stats = await fstatAsync(fd);
       if (!stats.isFile()) throw new Failure("storage", `${this.#pathOf(digest)} is not a file`);
-      return new StoredFollower(digest, stats.size, file);
+      return { file, sizeBytes: stats.size };
     } catch (cause) {
       file.release();
       throw storageFailure("cannot read a stored blob", cause);
@@ -77,8 +86,9 @@ export class DiskStore implements BlobStore {
   }
 
   async read(digest: Digest, limitBytes: number): Promise<Buffer | undefined> {
-    const reader = await this.open(digest);
-    if (reader === undefined) return undefined;
+    const opened = await this.#open(digest);
+    if (opened === undefined) return undefined;
+    const reader = new StoredFollower(digest, opened.sizeBytes, opened.file);
     try {
       if (reader.sizeBytes > limitBytes) throw new Failure("storage", `${digest} is larger than ${limitBytes} bytes`);
       return await readAll(reader);
@@ -102,11 +112,17 @@ export class DiskStore implements BlobStore {
   }
 
   async remove(digest: Digest): Promise<void> {
+    this.#hot.drop(digest);
     try {
       await rm(this.#pathOf(digest), { force: true });
     } catch (cause) {
       throw storageFailure("cannot remove a stored blob", cause);
     }
+  }
+
+  /** Lets go of what is kept open; readers keep theirs. */
+  close(): void {
+    this.#hot.clear();
   }
 
   async freeBytes(): Promise<number> {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { test } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { planMultipart } from "../../src/http/multipart.ts";
-import { type Piece, sendPieces } from "../../src/http/send.ts";
+import { type Piece, Sending } from "../../src/http/send.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import type { Follower } from "../../src/store/follower.ts";
 import { MemoryStore } from "../contracts/memory-store.ts";
@@ -34,7 +34,7 @@ function send(follower: Follower, pieces: readonly Piece[]) {
   const made = fakeExchange();
   made.exchange.head(200, {});
   const over = once(made.response, "close");
-  sendPieces(made.exchange, follower, pieces, (error) => made.exchange.cut(error));
+  new Sending().send(made.exchange, follower, pieces, (error) => made.exchange.cut(error));
   return { ...made, over };
 }
 
@@ -93,7 +93,7 @@ test("a fill that fails before its first byte leaves the answer to whoever can s
   exchange.head(200, {});
   const reason = new Failure("unreachable", "the upstream has gone");
   const failed = new Promise<Error>((resolve) =>
-    sendPieces(
+    new Sending().send(
       exchange,
       ingest.follow(() => {}),
       [{ start: 0, end: SIZE - 1 }],
