@@ -9,11 +9,13 @@ import type { Socket } from "node:net";
 
 export interface KernelCopy {
   /**
-   * Moves bytes of the file, from `position` on, to the socket, as many as it takes without waiting.
-   * @returns how many; 0 where it takes none now, where the bytes would have to be waited for, or at any error: whoever
-   *   then writes the ordinary way learns what it is.
+   * Moves bytes of the file, from `position` on, to the socket, as many as it takes without waiting. What is not in the
+   * page cache would be waited for: ask `isCached` first.
+   * @returns how many; 0 where it takes none now, or at any error: whoever then writes the ordinary way learns what it is.
    */
   copy(socket: Socket, file: number, position: number, count: number): number;
+  /** Whether these bytes are in the page cache, going by samples. */
+  isCached(file: number, position: number, count: number): boolean;
   /**
    * Reads bytes of the file that are in the page cache.
    * @returns how many; 0 where they would have to be waited for, or at any error.
@@ -63,7 +65,7 @@ class LibcCopy implements KernelCopy {
     if (socket.destroyed || socket.writableLength > 0 || "encrypted" in socket) return 0;
     // Looked up at every call: a number that outlived its socket might be somebody else's by now.
     const out = (socket as unknown as WithHandle)._handle?.fd;
-    if (out === undefined || out < 0 || !this.#isCached(file, position, count)) return 0;
+    if (out === undefined || out < 0) return 0;
     const moved = Number(this.#sendfile(out, file, [BigInt(position)], count));
     return Math.max(moved, 0);
   }
@@ -73,7 +75,7 @@ class LibcCopy implements KernelCopy {
     return Math.max(read, 0);
   }
 
-  #isCached(file: number, position: number, count: number): boolean {
+  isCached(file: number, position: number, count: number): boolean {
     for (let at = position; at < position + count; at += PROBE_EVERY_BYTES) {
       if (!this.#isByteCached(file, at)) return false;
     }

@@ -26,6 +26,8 @@ const PARK_BYTES = 4 * 1024;
 const HELPED_BYTES = 256 * 1024;
 /** Less than this is written the ordinary way, without another turn. */
 const MIN_COPY_BYTES = 64 * 1024;
+/** How far ahead is looked whether bytes are at hand. */
+const LOOK_AHEAD_BYTES = 2 * 1024 * 1024;
 
 /** What all answers share: memory, turns, and the kernel's help where there is any. */
 export class Sending {
@@ -59,6 +61,8 @@ class Sender {
   #out = 0;
   #piece = 0;
   #position = 0;
+  /** Up to here the bytes were in the page cache a moment ago. */
+  #cachedTo = 0;
   #reading = false;
   #waiting = false;
   /** Queued for a turn: nothing else goes on then. */
@@ -198,7 +202,9 @@ class Sender {
       return IDLE;
     }
     const count = Math.min(this.#available(), limitBytes);
-    const bytes = this.#kernelCopy?.copy(socket, this.#follower.fd, this.#position, count) ?? 0;
+    const bytes = this.#isCached(count)
+      ? (this.#kernelCopy?.copy(socket, this.#follower.fd, this.#position, count) ?? 0)
+      : 0;
     this.#exchange.bytes += bytes;
     this.#advance(bytes);
     // The socket took it all and may take more; otherwise an ordinary write waits until it does.
@@ -208,6 +214,16 @@ class Sender {
     }
     this.#pump();
     return { bytes, again: false };
+  }
+
+  #isCached(count: number): boolean {
+    if (this.#position + count <= this.#cachedTo && this.#position >= this.#cachedTo - LOOK_AHEAD_BYTES) return true;
+    for (const bytes of [Math.min(this.#available(), LOOK_AHEAD_BYTES), count]) {
+      if (this.#kernelCopy?.isCached(this.#follower.fd, this.#position, bytes) !== true) continue;
+      this.#cachedTo = this.#position + bytes;
+      return true;
+    }
+    return false;
   }
 
   /** Bytes of the current piece that may be sent now. */

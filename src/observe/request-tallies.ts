@@ -67,7 +67,7 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
         upstream: fact.upstream ?? "",
         kind: fact.kind,
         method: methodLabel(fact.method),
-        status: statusLabel(fact.status),
+        status: statusOf(fact),
         cache: fact.cache,
       },
       requests: 0,
@@ -79,7 +79,7 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
 
   return (fact) => {
     const method = methodLabel(fact.method);
-    const key = `${fact.kind} ${fact.cache} ${method} ${statusLabel(fact.status)} ${fact.upstream ?? ""}`;
+    const key = `${fact.kind} ${fact.cache} ${method} ${statusOf(fact)} ${fact.upstream ?? ""}`;
     let tally = tallies.get(key);
     if (tally === undefined) {
       tally = open(fact);
@@ -87,9 +87,18 @@ export function tallyRequests(register: Registry): (fact: AnsweredFact) => void 
     }
     tally.requests += 1;
     tally.bytes += fact.bytes;
+    // How long a client that left would have been served says nothing.
+    if (fact.aborted) return;
     tally.duration.observe(fact.totalMs / 1000);
     if (fact.firstByteMs !== undefined) tally.firstByte.observe(fact.firstByteMs / 1000);
   };
+}
+
+/** What nginx writes where the client left before the answer's end: it was not served. */
+const CLIENT_CLOSED_REQUEST = "499";
+
+function statusOf(fact: AnsweredFact): string {
+  return fact.aborted ? CLIENT_CLOSED_REQUEST : statusLabel(fact.status);
 }
 
 export function methodLabel(method: string): string {

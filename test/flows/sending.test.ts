@@ -150,6 +150,8 @@ test("the kernel copies what is cached to a socket that takes it, and nothing wh
     const moved = kernelCopy.copy(socket, file, 1000, 100_000);
     assert.equal(moved, 100_000);
     assert.equal(kernelCopy.copy(socket, file, 2 * MIB, 1000), 0, "past the end of the file");
+    assert.ok(kernelCopy.isCached(file, 0, MIB), "written just now");
+    assert.equal(kernelCopy.isCached(file, MIB, 1), false, "past the end of the file");
     socket.write("queued".repeat(1_000_000));
     assert.equal(kernelCopy.copy(socket, file, 0, 1000), 0, "what is queued has to leave first");
     socket.destroy();

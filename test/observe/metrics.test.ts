@@ -32,6 +32,21 @@ test("answers are counted by upstream, kind, method, status and cache, at every 
   }
 });
 
+test("a client that left was not served: it is counted apart, and its time not at all", async () => {
+  const { notices, lines } = observed();
+  notices.emit("answered", answeredFact());
+  notices.emit("answered", answeredFact({ aborted: true, bytes: 10 }));
+  const text = await lines();
+  for (const line of [
+    'wharfinger_requests_total{upstream="docker.io",kind="manifest",method="GET",status="200",cache="hit"} 1',
+    'wharfinger_requests_total{upstream="docker.io",kind="manifest",method="GET",status="499",cache="hit"} 1',
+    'wharfinger_response_bytes_total{upstream="docker.io",kind="manifest",cache="hit"} 1244',
+    'wharfinger_request_duration_seconds_count{kind="manifest",cache="hit"} 1',
+  ]) {
+    assert.ok(text.includes(line), line);
+  }
+});
+
 test("what a client can invent is no label value", async () => {
   const { notices, lines } = observed();
   for (const method of ["BREW", "PROPFIND"]) {
