@@ -131,7 +131,9 @@ class Sender {
     this.#waiting = true;
     this.#follower.wait(this.#position, () => {
       this.#waiting = false;
-      this.#pump();
+      // Headers leave by an ordinary write.
+      if (this.#exchange.begun && this.#mayCopy()) this.#queue();
+      else this.#pump();
     });
   }
 
