@@ -65,6 +65,8 @@ class Sender {
   #cachedTo = 0;
   #reading = false;
   #waiting = false;
+  /** Buffers that were read and wait for their turn to be written. */
+  #unwritten = 0;
   /** Queued for a turn: nothing else goes on then. */
   #queued = false;
   #over = false;
@@ -112,6 +114,7 @@ class Sender {
   #pump(): void {
     if (this.#over || this.#reading || this.#waiting || this.#queued) return;
     if (this.#pieces[this.#piece] === undefined) {
+      if (this.#unwritten > 0) return;
       this.#end();
       this.#exchange.end();
       return;
@@ -168,11 +171,33 @@ class Sender {
       this.#fail(new Failure("storage", `the stored blob ${what}`, { cause: error }));
       return;
     }
-    this.#write(buffer, count);
+    if (this.#kernelCopy === undefined && this.#pieces.length === 1) this.#writeInTurn(buffer, count);
+    else this.#write(buffer, count);
     this.#pump();
   }
 
+  /** Large writes take as long as copying does. Text between pieces keeps its place by not being written like this. */
+  #writeInTurn(buffer: Buffer, count: number): void {
+    this.#advance(count);
+    this.#unwritten += 1;
+    this.#sending.turns.want(() => {
+      this.#unwritten -= 1;
+      if (this.#over) {
+        this.#giveBack(buffer);
+        return IDLE;
+      }
+      this.#hand(buffer, count);
+      this.#pump();
+      return { bytes: count, again: false };
+    });
+  }
+
   #write(buffer: Buffer, count: number): void {
+    this.#hand(buffer, count);
+    this.#advance(count);
+  }
+
+  #hand(buffer: Buffer, count: number): void {
     this.#exchange.write(count === buffer.length ? buffer : buffer.subarray(0, count), (failed) => {
       // A socket that broke has let go as well.
       this.#giveBack(buffer);
@@ -180,7 +205,6 @@ class Sender {
       if (this.#mayCopy()) this.#queue();
       else this.#pump();
     });
-    this.#advance(count);
   }
 
   /** Everything written has left: the kernel may go on from here. */
