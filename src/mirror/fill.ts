@@ -152,8 +152,6 @@ export class Fill {
       if (from === 0) return answer;
       throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
     }
-    // It may break while room is made for it; `pump` learns of that.
-    answer.body.on("error", () => {});
     try {
       const sizeBytes = answer.sizeBytes ?? this.#ingest?.sizeBytes ?? this.#sizeHint;
       const ingest = this.#ingest ?? (await this.#begin(sizeBytes));

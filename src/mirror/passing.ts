@@ -7,6 +7,7 @@
  */
 import type { Readable } from "node:stream";
 import { Failure, isFailure } from "../base/failure.ts";
+import { readableOf } from "../base/flow.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import { VerifiedStream } from "./barrier.ts";
@@ -51,19 +52,19 @@ export class Passing {
     if (isAbsence(answer)) return answer;
     const sizeBytes = answer.sizeBytes ?? sizeHint;
     if (sizeBytes === undefined) {
-      giveUp(answer);
+      answer.body.destroy();
       throw new Failure("storage", "the blob cannot be stored, and its size is not known");
     }
     if (sizeBytes === 0 && digest !== digestOf(Buffer.alloc(0), algorithmOf(digest))) {
       // There is no byte to hold back: this has to be known before the answer begins.
-      giveUp(answer);
+      answer.body.destroy();
       throw new Failure("corrupt", "the upstream sent an empty blob");
     }
     const verified = new VerifiedStream(digest);
-    answer.body.on("error", (error) => verified.destroy(error));
-    verified.on("close", () => answer.body.destroy());
-    if (answer.body.destroyed) verified.destroy(answer.body.errored ?? undefined);
-    else answer.body.pipe(verified);
+    const body = readableOf(answer.body);
+    body.on("error", (error) => verified.destroy(error));
+    verified.on("close", () => body.destroy());
+    body.pipe(verified);
     return { body: verified, sizeBytes };
   }
 }
@@ -87,15 +88,12 @@ async function askSlice(
   if (isAbsence(answer)) return undefined;
   const whole = answer.sizeBytes ?? sizeBytes;
   if (answer.startByte === slice.start && answer.bodyBytes === slice.end - slice.start + 1 && whole === sizeBytes) {
-    return answer.body;
+    const body = readableOf(answer.body);
+    // What it complains of after it was given up is nobody's business.
+    body.on("error", () => {});
+    return body;
   }
   // It ignores ranges, or speaks of something else.
-  giveUp(answer);
-  return undefined;
-}
-
-/** What a body complains of after it was given up is nobody's business. */
-function giveUp(answer: BlobBody): void {
-  answer.body.on("error", () => {});
   answer.body.destroy();
+  return undefined;
 }

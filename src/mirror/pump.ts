@@ -1,10 +1,14 @@
 /**
- * Moves an upstream's body into an ingest: no promise and no copy per chunk, and the upstream waits for the disk.
+ * Moves an upstream's body into an ingest: no promise and no copy per piece, and the upstream waits for the disk.
  */
-import type { Readable } from "node:stream";
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import type { Flow, Sink } from "../base/flow.ts";
 import type { Ingest } from "../store/blobstore.ts";
 import { noRoom } from "./capacity.ts";
+
+const PIECE_BYTES = 256 * 1024;
+/** What is worth handing over by itself, where the rest of a piece has room for more. */
+const MIN_REST_BYTES = 64 * 1024;
 
 /**
  * Resolves when the body has ended and every byte of it was taken over.
@@ -13,48 +17,34 @@ import { noRoom } from "./capacity.ts";
  * @throws whatever the body or the ingest fails with.
  */
 export function pump(
-  body: Readable,
+  body: Flow,
   skipBytes: number,
   ingest: Ingest,
   limitBytes = Number.POSITIVE_INFINITY,
 ): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let skip = skipBytes;
-    const stop = (error: unknown) => {
-      body.removeListener("data", onData);
-      // The body may still complain after it was given up; that is nobody's business any more.
-      body.on("error", () => {});
-      body.destroy();
-      reject(isFailure(error) ? error : new Failure("unreachable", messageOf(error), { cause: error }));
-    };
-    const onData = (chunk: Buffer) => {
-      let bytes = chunk;
-      if (skip > 0) {
-        const dropped = Math.min(skip, chunk.length);
-        skip -= dropped;
-        bytes = chunk.subarray(dropped);
-        if (bytes.length === 0) return;
-      }
+  let skip = skipBytes;
+  let space = Buffer.allocUnsafeSlow(PIECE_BYTES);
+  const sink: Sink = {
+    space: () => space,
+    filled(count) {
+      const dropped = Math.min(skip, count);
+      skip -= dropped;
+      const bytes = space.subarray(dropped, count);
+      // The ingest keeps what it is given.
+      space = space.length - count < MIN_REST_BYTES ? Buffer.allocUnsafeSlow(PIECE_BYTES) : space.subarray(count);
+      if (bytes.length === 0) return true;
       if (ingest.sizeBytes === undefined && ingest.receivedBytes + bytes.length > limitBytes) {
-        stop(noRoom("cache-full"));
-        return;
+        throw noRoom("cache-full");
       }
-      try {
-        if (ingest.write(bytes)) return;
-      } catch (error) {
-        stop(error);
-        return;
-      }
-      body.pause();
+      if (ingest.write(bytes)) return true;
       ingest.onDrain(() => body.resume());
-    };
-    if (body.destroyed) {
-      stop(body.errored ?? new Failure("unreachable", "the upstream's answer was cut off"));
-      return;
-    }
-    body.on("data", onData);
-    body.once("end", resolve);
-    body.once("error", stop);
-    body.once("close", () => stop(new Failure("unreachable", "the upstream's answer was cut off")));
+      return false;
+    },
+  };
+  return new Promise((resolve, reject) => {
+    body.pour(sink, (error) => {
+      if (error === undefined) resolve();
+      else reject(isFailure(error) ? error : new Failure("unreachable", messageOf(error), { cause: error }));
+    });
   });
 }

@@ -1,50 +1,13 @@
 /**
- * Bodies from upstreams: read whole within a limit, or handed on as a stream.
+ * Bodies from upstreams: read whole within a limit, or handed on as a flow.
  *
- * The invariant: a body that ends short of what was announced is an error, never an end, and every error is a
- * `Failure`. Whatever is not read is destroyed.
+ * The invariant: a body that ends short of what was announced is an error, never an end; no more than was announced is
+ * handed on; every error is a `Failure`. Whatever is not read is destroyed.
  */
-import { pipeline, Readable, type Transform } from "node:stream";
-import { promisify } from "node:util";
-import * as zlib from "node:zlib";
-import { errnoOf, Failure } from "../base/failure.ts";
-
-/** What stands for no encoding. */
-export function codingOf(header: string | undefined): string {
-  const coding = header?.trim().toLowerCase() ?? "";
-  return coding === "" ? "identity" : coding;
-}
-
-type Decode = (bytes: Buffer, options: { maxOutputLength: number }) => Promise<Buffer>;
-const decoders: Readonly<Record<string, { whole: Decode; stream: () => Transform } | undefined>> = {
-  gzip: { whole: promisify(zlib.gunzip), stream: () => zlib.createGunzip() },
-  "x-gzip": { whole: promisify(zlib.gunzip), stream: () => zlib.createGunzip() },
-  deflate: { whole: promisify(zlib.inflate), stream: () => zlib.createInflate() },
-  br: { whole: promisify(zlib.brotliDecompress), stream: () => zlib.createBrotliDecompress() },
-  zstd: { whole: promisify(zlib.zstdDecompress), stream: () => zlib.createZstdDecompress() },
-};
-
-function decoderOf(coding: string) {
-  const decoder = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined;
-  if (decoder !== undefined) return decoder;
-  throw new Failure("unreachable", "the upstream sent a body in a content coding that was not asked for");
-}
-
-/** Undoes the coding of a whole body. @throws Failure `corrupt` where it is malformed or decodes to more than `maxBytes`. */
-export async function decodeWhole(bytes: Buffer, coding: string, maxBytes: number): Promise<Buffer> {
-  if (coding === "identity") return bytes;
-  const decoder = decoderOf(coding);
-  try {
-    return await decoder.whole(bytes, { maxOutputLength: maxBytes });
-  } catch (cause) {
-    if (errnoOf(cause) === "ERR_BUFFER_TOO_LARGE") throw tooLarge(maxBytes);
-    throw new Failure("corrupt", `the upstream sent malformed ${coding}`, { cause });
-  }
-}
-
-export function tooLarge(maxBytes: number): Failure {
-  return new Failure("corrupt", `the upstream sent more than the ${maxBytes} bytes that such a document may have`);
-}
+import { pipeline, type Transform } from "node:stream";
+import { Failure } from "../base/failure.ts";
+import { type Flow, flowOf, readableOf, type Sink } from "../base/flow.ts";
+import { decoderOf, tooLarge } from "./coding.ts";
 
 export interface Announced {
   /** Bytes that must come; undefined where the upstream did not say. */
@@ -56,45 +19,51 @@ export interface Announced {
 }
 
 /** Reads all of it, and destroys the source as soon as it has more than `maxBytes`. */
-export function readWhole(source: Readable, maxBytes: number, announced: Announced): Promise<Buffer> {
+export function readWhole(source: Flow, maxBytes: number, announced: Announced): Promise<Buffer> {
   if (announced.bytes !== undefined && announced.bytes > maxBytes) {
     source.destroy();
     announced.onEnd?.(0);
     return Promise.reject(tooLarge(maxBytes));
   }
+  const pieces = new Pieces(() => {
+    if (pieces.bytes > maxBytes) throw tooLarge(maxBytes);
+    return true;
+  });
   return new Promise((resolve, reject) => {
-    const body = new BodyStream(source, announced);
-    const chunks: Buffer[] = [];
-    let received = 0;
-    body.on("data", (chunk: Buffer) => {
-      received += chunk.length;
-      if (received > maxBytes) body.destroy(tooLarge(maxBytes));
-      else chunks.push(chunk);
+    new MeasuredFlow(source, announced).pour(pieces, (error) => {
+      if (error === undefined) resolve(pieces.whole());
+      else reject(error);
     });
-    body.on("end", () => resolve(Buffer.concat(chunks)));
-    body.on("error", reject);
   });
 }
 
 /** Reads the beginning of an error answer, so that its connection can be used again where the body is small. */
-export async function readExcerpt(source: Readable, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let received = 0;
-  try {
-    for await (const chunk of source as AsyncIterable<Buffer>) {
-      chunks.push(chunk);
-      received += chunk.length;
-      if (received >= maxBytes) break;
-    }
-  } catch {
+export function readExcerpt(source: Flow, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve) => {
     // Half of an error's text is good enough.
-  }
-  return Buffer.concat(chunks).subarray(0, maxBytes);
+    const enough = () => resolve(pieces.whole().subarray(0, maxBytes));
+    const pieces = new Pieces(() => {
+      if (pieces.bytes < maxBytes) return true;
+      source.destroy();
+      enough();
+      return false;
+    });
+    source.pour(pieces, enough);
+  });
+}
+
+/** Reads a body that is none, so that its connection is used again. */
+export function readNothing(source: Flow): void {
+  const pieces = new Pieces(() => {
+    source.destroy();
+    return false;
+  });
+  source.pour(pieces, () => {});
 }
 
 /** The body for whoever stores it, decoded where the upstream encoded it. */
-export function streamBody(source: Readable, coding: string, announced: Announced): Readable {
-  if (coding === "identity") return new BodyStream(source, announced);
+export function openBody(source: Flow, coding: string, announced: Announced): Flow {
+  if (coding === "identity") return new MeasuredFlow(source, announced);
   let decoder: Transform;
   try {
     decoder = decoderOf(coding).stream();
@@ -103,57 +72,107 @@ export function streamBody(source: Readable, coding: string, announced: Announce
     announced.onEnd?.(0);
     throw error;
   }
-  pipeline(new BodyStream(source, announced), decoder, () => {});
+  pipeline(readableOf(new MeasuredFlow(source, announced)), decoder, () => {});
   const explain = (error: unknown) =>
     error instanceof Failure
       ? error
       : new Failure("corrupt", `the upstream sent malformed ${coding}`, { cause: error });
-  return new BodyStream(decoder, { bytes: undefined, explain });
+  return new MeasuredFlow(flowOf(decoder), { bytes: undefined, explain });
 }
 
-/** Passes a source on, counting: errors explained, shortage an error, the source destroyed with it. */
-class BodyStream extends Readable {
-  readonly #source: Readable;
+/** Passes a source on, counting: errors explained, shortage and excess errors. */
+class MeasuredFlow implements Flow {
+  readonly #source: Flow;
   readonly #announced: Announced;
   #received = 0;
-  #ended = false;
+  #over = false;
 
-  constructor(source: Readable, announced: Announced) {
-    super({ highWaterMark: 256 * 1024 });
+  constructor(source: Flow, announced: Announced) {
     this.#source = source;
     this.#announced = announced;
-    // It may fail before its receiver listens; who reads it later finds it errored.
-    this.on("error", () => {});
-    source.on("data", (chunk: Buffer) => {
-      this.#received += chunk.length;
-      if (announced.bytes !== undefined && this.#received > announced.bytes) this.destroy(this.#lengthFailure("more"));
-      else if (!this.push(chunk)) source.pause();
-    });
-    source.on("end", () => {
-      this.#ended = true;
-      if (announced.bytes !== undefined && this.#received < announced.bytes) this.destroy(this.#lengthFailure("less"));
-      else this.push(null);
-    });
-    source.on("error", (error) => this.destroy(announced.explain(error)));
-    source.on("close", () => {
-      if (!this.#ended && !this.destroyed) this.destroy(this.#lengthFailure("less"));
-    });
-    source.pause();
   }
 
-  override _read(): void {
+  pour(sink: Sink, done: (error: Error | undefined) => void): void {
+    const { bytes: announced, explain } = this.#announced;
+    const excess = new Uint8Array(1);
+    // The receiver's own trouble is not the upstream's.
+    let own: Error | undefined;
+    const guarded: Sink = {
+      space: () => {
+        if (announced === undefined) return sink.space();
+        const left = announced - this.#received;
+        if (left === 0) return excess;
+        const space = sink.space();
+        return space.length > left ? space.subarray(0, left) : space;
+      },
+      filled: (count) => {
+        this.#received += count;
+        try {
+          if (announced !== undefined && this.#received > announced) throw this.#lengthFailure("more");
+          return sink.filled(count);
+        } catch (error) {
+          own = error instanceof Error ? error : new Error(String(error));
+          throw own;
+        }
+      },
+    };
+    this.#source.pour(guarded, (error) => {
+      this.#end();
+      if (error !== undefined) done(error === own ? own : explain(error));
+      else if (announced !== undefined && this.#received < announced) done(this.#lengthFailure("less"));
+      else done(undefined);
+    });
+  }
+
+  resume(): void {
     this.#source.resume();
   }
 
-  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+  destroy(): void {
     this.#source.destroy();
+    this.#end();
+  }
+
+  #end(): void {
+    if (this.#over) return;
+    this.#over = true;
     this.#announced.onEnd?.(this.#received);
-    callback(error);
   }
 
   #lengthFailure(than: "more" | "less"): Failure {
     return new Failure("unreachable", `the upstream sent ${than} than it announced`, {
       detail: { announcedBytes: this.#announced.bytes, receivedBytes: this.#received },
     });
+  }
+}
+
+const PIECE_BYTES = 64 * 1024;
+
+/** Keeps all that comes. */
+class Pieces implements Sink {
+  readonly #filled: () => boolean;
+  readonly #pieces: Buffer[] = [];
+  #space = Buffer.alloc(0);
+  bytes = 0;
+
+  /** @param filled called after each piece, like the sink's own. */
+  constructor(filled: () => boolean) {
+    this.#filled = filled;
+  }
+
+  space(): Uint8Array {
+    if (this.#space.length === 0) this.#space = Buffer.allocUnsafeSlow(PIECE_BYTES);
+    return this.#space;
+  }
+
+  filled(count: number): boolean {
+    this.#pieces.push(this.#space.subarray(0, count));
+    this.#space = this.#space.subarray(count);
+    this.bytes += count;
+    return this.#filled();
+  }
+
+  whole(): Buffer {
+    return Buffer.concat(this.#pieces);
   }
 }

@@ -5,6 +5,7 @@
  * Bodies leave unverified, bounded where they are held in memory, and never shorter than announced without an error.
  */
 import { Failure } from "../base/failure.ts";
+import type { Flow } from "../base/flow.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS, OCI_INDEX } from "../oci/mediatypes.ts";
 import { type Reference, type Repository, referenceText } from "../oci/reference.ts";
@@ -99,7 +100,7 @@ class HttpUpstream implements Upstream {
     const call = { ...this.#blob(repository, digest), range: bytes };
     const release = await this.#blobSlots.take(signal);
     try {
-      const opened = await this.#conversation.stream(call, signal, (answer, open): BlobBody => {
+      const read = (answer: Answer, open: (bytes: number | undefined) => Flow): BlobBody => {
         const extent = extentOf(this.name, answer, range);
         if (codingOfAnswer(answer) === "identity") return { ...extent, body: open(extent.bodyBytes) };
         if (answer.status === 206) throw new Failure("corrupt", `${this.name} sent a range of an encoded body`);
@@ -109,9 +110,9 @@ class HttpUpstream implements Upstream {
           sizeBytes: undefined,
           body: open(contentLengthOf(answer)),
         };
-      });
+      };
+      const opened = await this.#conversation.stream(call, signal, read, release);
       if (isAbsence(opened)) release();
-      else opened.body.once("close", release);
       return opened;
     } catch (error) {
       release();

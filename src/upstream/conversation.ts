@@ -4,12 +4,13 @@
  *
  * The invariant: every answer's body is read to its end, destroyed, or in the hands of the caller.
  */
-import type { Readable } from "node:stream";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
+import type { Flow } from "../base/flow.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Authorizer } from "./authorizer.ts";
-import { type Announced, codingOf, decodeWhole, readWhole, streamBody } from "./body.ts";
+import { type Announced, openBody, readNothing, readWhole } from "./body.ts";
+import { codingOf, decodeWhole } from "./coding.ts";
 import { Deadline } from "./deadline.ts";
 import { type ExchangeOptions, exchange, type Question, type Reply } from "./exchange.ts";
 import type { UpstreamNotices } from "./notices.ts";
@@ -51,7 +52,7 @@ export class Conversation {
     this.#name = name;
     this.#clock = clock;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-    this.#transport = openTransport(name, endpoint, options, this.#timeouts);
+    this.#transport = openTransport(name, endpoint, options, this.#timeouts, clock);
     const credential = options.credentials[0];
     const account = accountOf(credential);
     const sender = new Sender({
@@ -93,7 +94,7 @@ export class Conversation {
       const reply = await this.#ask(call, deadline.signal);
       if (isAbsence(reply)) return reply;
       // A HEAD's body is empty and frees its connection; that of a GET in its place may be gigabytes.
-      if (reply.method === "HEAD") reply.answer.body.resume();
+      if (reply.method === "HEAD") readNothing(reply.answer.body);
       else reply.answer.body.destroy();
       return read(reply.answer);
     } finally {
@@ -128,13 +129,15 @@ export class Conversation {
   }
 
   /**
-   * A body as a stream; `read` says how many bytes it must bring, and may refuse it by a throw. The time limit ends with
+   * A body as a flow; `read` says how many bytes it must bring, and may refuse it by a throw. The time limit ends with
    * the headers, the signal governs the body as well.
+   * @param onEnd called when no more bytes come, of a body that `read` opened.
    */
   async stream<T>(
     call: Call,
     signal: AbortSignal,
-    read: (answer: Answer, open: (bytes: number | undefined) => Readable) => T,
+    read: (answer: Answer, open: (bytes: number | undefined) => Flow) => T,
+    onEnd: () => void,
   ): Promise<T | Absence> {
     const deadline = this.#startDeadline(signal);
     try {
@@ -142,9 +145,10 @@ export class Conversation {
       if (isAbsence(reply)) return reply;
       const { answer } = reply;
       try {
-        return read(answer, (bytes) =>
-          streamBody(answer.body, codingOfAnswer(answer), this.#announced(reply, bytes, deadline.signal)),
-        );
+        return read(answer, (bytes) => {
+          const announced = this.#announced(reply, bytes, deadline.signal, onEnd);
+          return openBody(answer.body, codingOfAnswer(answer), announced);
+        });
       } catch (error) {
         answer.body.destroy();
         throw error;
@@ -179,7 +183,7 @@ export class Conversation {
     }
   }
 
-  #announced(reply: Reply, bytes: number | undefined, signal: AbortSignal): Announced {
+  #announced(reply: Reply, bytes: number | undefined, signal: AbortSignal, onEnd = () => {}): Announced {
     return {
       bytes,
       explain: (error) => {
@@ -187,7 +191,10 @@ export class Conversation {
         const reason: unknown = signal.reason;
         return isFailure(reason) ? reason : new Failure("unreachable", "the request was given up", { cause: reason });
       },
-      onEnd: (received) => this.#sender.noteBytes(received),
+      onEnd: (received) => {
+        onEnd();
+        this.#sender.noteBytes(received);
+      },
     };
   }
 

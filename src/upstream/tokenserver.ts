@@ -5,7 +5,8 @@
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import { refusedBy } from "./authorizer.ts";
-import { codingOf, decodeWhole, readWhole } from "./body.ts";
+import { readWhole } from "./body.ts";
+import { codingOf, decodeWhole } from "./coding.ts";
 import { Deadline } from "./deadline.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";

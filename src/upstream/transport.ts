@@ -1,18 +1,18 @@
 /**
  * Connections to one upstream and to wherever it redirects.
  *
- * Two pools: manifests, lists and tokens never queue behind blobs. Every connection passes the address check. A custom
- * authority is trusted besides the known ones and everywhere; our client certificate and the waived verification
- * belong to the upstream's own host only. HTTP/1.1 only.
+ * Two pools: manifests, lists and tokens never queue behind blobs. The small lane is undici's; blobs come by connections of
+ * our own, which read straight into the memory of whoever stores them. Every connection passes the address check, and
+ * trusts what `tlsfiles.ts` says. HTTP/1.1 only.
  */
-import { X509Certificate } from "node:crypto";
-import { readFileSync } from "node:fs";
-import type { Readable } from "node:stream";
-import { createSecureContext, getCACertificates } from "node:tls";
 import { Agent, buildConnector } from "undici";
-import { Failure, messageOf } from "../base/failure.ts";
+import type { Clock } from "../base/clock.ts";
+import { type Flow, flowOf } from "../base/flow.ts";
 import { checkedLookup, refusalOfLiteral } from "./addresses.ts";
 import type { Timeouts, UpstreamOptions } from "./options.ts";
+import { TlsTrust } from "./tlsfiles.ts";
+import { Dialing } from "./wire/dialing.ts";
+import { Pool } from "./wire/pool.ts";
 
 export type Lane = "small" | "blob";
 export type Method = "GET" | "HEAD";
@@ -21,8 +21,8 @@ export interface Answer {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-  /** To be read to its end or destroyed; with an `error` listener. */
-  readonly body: Readable;
+  /** To be read to its end or destroyed. */
+  readonly body: Flow;
 }
 
 export interface TransportRequest {
@@ -41,48 +41,26 @@ export interface Transport {
 }
 
 /** @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should. */
-export function openTransport(name: string, endpoint: URL, options: UpstreamOptions, timeouts: Timeouts): Transport {
-  const { insecureSkipVerify } = options.tls;
-  const { ca, cert, key } = readTlsFiles(`upstreams.${name}.tls`, options.tls);
-  const shared = {
-    allowH2: false,
-    timeout: timeouts.connectMs,
-    lookup: checkedLookup(options.allowPrivate),
-    ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] }),
-  };
-  const elsewhere = buildConnector(shared);
-  const ownHost = buildConnector({
-    ...shared,
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(insecureSkipVerify ? { rejectUnauthorized: false } : {}),
+export function openTransport(
+  name: string,
+  endpoint: URL,
+  options: UpstreamOptions,
+  timeouts: Timeouts,
+  clock: Clock,
+): Transport {
+  const trust = new TlsTrust(name, endpoint, options);
+  const { allowPrivate } = options;
+  const small = openAgent(trust, options, timeouts);
+  const blobs = new Pool({
+    dialing: new Dialing({ allowPrivate, trustOf: (hostname) => trust.contextOf(hostname) }),
+    timeouts,
+    clock,
+    connections: options.limits.connections,
   });
-  const ownHosts = new Set([bare(endpoint.hostname)]);
-  const realmHost = options.tokenRealm === null ? undefined : URL.parse(options.tokenRealm)?.hostname;
-  if (realmHost !== undefined) ownHosts.add(bare(realmHost));
-
-  const connect: buildConnector.connector = (target, callback) => {
-    const refusal = refusalOfLiteral(target.hostname, options.allowPrivate);
-    if (refusal !== undefined) {
-      process.nextTick(callback, refusal, null);
-      return;
-    }
-    (ownHosts.has(bare(target.hostname)) ? ownHost : elsewhere)(target, callback);
-  };
-  const openAgent = () =>
-    new Agent({
-      connect,
-      connections: options.limits.connections,
-      allowH2: false,
-      headersTimeout: timeouts.headersMs,
-      bodyTimeout: timeouts.bodyMs,
-      keepAliveTimeout: 15_000,
-    });
-  const agents: Readonly<Record<Lane, Agent>> = { small: openAgent(), blob: openAgent() };
-
   return {
     async request(url, { method, headers, lane, signal }) {
-      const answer = await agents[lane].request({
+      if (lane === "blob") return await blobs.request(url, { method, headers, signal });
+      const answer = await small.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
@@ -91,56 +69,34 @@ export function openTransport(name: string, endpoint: URL, options: UpstreamOpti
         // undici would close the connection after each HEAD, and HEAD is how freshness is asked.
         reset: false,
       });
-      // A body that nobody reads any more may still fail.
-      answer.body.on("error", () => {});
-      return { status: answer.statusCode, headers: answer.headers, body: answer.body };
+      return { status: answer.statusCode, headers: answer.headers, body: flowOf(answer.body) };
     },
     async close() {
-      await Promise.all([agents.small.destroy(), agents.blob.destroy()]);
+      await Promise.all([small.destroy(), blobs.close()]);
     },
   };
 }
 
-/** Without the brackets of an IPv6 address: a URL has them, a socket has not. */
-function bare(hostname: string): string {
-  return hostname.replace(/^\[|\]$/g, "");
-}
-
-/** The files' contents, tried out now: a connection would tell of a bad one late, and not which it is. */
-function readTlsFiles(setting: string, tls: UpstreamOptions["tls"]): { ca?: string; cert?: string; key?: string } {
-  const [ca, cert, key] = (["ca", "cert", "key"] as const).map((which) => {
-    const path = tls[which];
-    return path === undefined ? undefined : readPem(`${setting}.${which}`, path);
-  });
-  if (ca !== undefined) refuseBad(`${setting}.ca: ${tls.ca} is no certificate in PEM`, () => new X509Certificate(ca));
-  if (cert !== undefined) {
-    refuseBad(`${setting}.cert: ${tls.cert} is no certificate in PEM`, () => new X509Certificate(cert));
-  }
-  if (key !== undefined) {
-    const message = `${setting}.key: ${tls.key} is no private key in PEM that can be used with ${tls.cert ?? "it"}`;
-    refuseBad(message, () => createSecureContext({ key, ...(cert === undefined ? {} : { cert }) }));
-  }
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
+function openAgent(trust: TlsTrust, { allowPrivate, limits }: UpstreamOptions, timeouts: Timeouts): Agent {
+  const shared = { allowH2: false, timeout: timeouts.connectMs, lookup: checkedLookup(allowPrivate) };
+  const elsewhere = buildConnector({ ...shared, ...trust.elsewhere });
+  const ownHost = buildConnector({ ...shared, ...trust.ownHost });
+  const connect: buildConnector.connector = (target, callback) => {
+    const refusal = refusalOfLiteral(target.hostname, allowPrivate);
+    if (refusal !== undefined) {
+      process.nextTick(callback, refusal, null);
+      return;
+    }
+    (trust.isOwn(target.hostname) ? ownHost : elsewhere)(target, callback);
   };
-}
-
-function refuseBad(message: string, tryOut: () => unknown): void {
-  try {
-    tryOut();
-  } catch (cause) {
-    throw new Failure("invalid", message, { cause });
-  }
-}
-
-function readPem(setting: string, path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    throw new Failure("invalid", `${setting}: cannot read ${path}: ${messageOf(cause)}`, { cause });
-  }
+  return new Agent({
+    connect,
+    connections: limits.connections,
+    allowH2: false,
+    headersTimeout: timeouts.headersMs,
+    bodyTimeout: timeouts.bodyMs,
+    keepAliveTimeout: 15_000,
+  });
 }
 
 /** The only value of a header, or the first. */

@@ -1,12 +1,13 @@
 /**
  * What goes wrong on the way to an upstream, told as a `Failure` with a message that says what to do.
  *
- * The invariant: nothing of undici, of a socket or of TLS leaves this folder but as a `cause`, and no message holds a
+ * The invariant: nothing of undici, of our wire, of a socket or of TLS leaves this folder but as a `cause`, and no message holds a
  * query string or a secret.
  */
 import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import { AddressRefused } from "./addresses.ts";
 import { excerptOf, findErrorText } from "./redact.ts";
+import { WireFault } from "./wire/fault.ts";
 
 const UNTRUSTED = new Set([
   "DEPTH_ZERO_SELF_SIGNED_CERT",
@@ -16,7 +17,15 @@ const UNTRUSTED = new Set([
   "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
   "CERT_UNTRUSTED",
 ]);
-const TIMEOUTS = new Set(["UND_ERR_CONNECT_TIMEOUT", "UND_ERR_HEADERS_TIMEOUT", "UND_ERR_BODY_TIMEOUT", "ETIMEDOUT"]);
+const TIMEOUTS = new Set([
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_HEADERS_TIMEOUT",
+  "UND_ERR_BODY_TIMEOUT",
+  "WIRE_CONNECT_TIMEOUT",
+  "WIRE_HEADERS_TIMEOUT",
+  "WIRE_BODY_TIMEOUT",
+  "ETIMEDOUT",
+]);
 
 /** An error of a connection to `url`, or of a body from there. */
 export function failureOf(error: unknown, upstream: string, url: URL): Failure {
@@ -46,11 +55,14 @@ function explain(error: unknown, code: string, upstream: string, host: string, u
     case "ENETUNREACH":
       return `there is no route to ${host} (${code})`;
     case "UND_ERR_CONNECT_TIMEOUT":
+    case "WIRE_CONNECT_TIMEOUT":
     case "ETIMEDOUT":
       return `${host} did not accept a connection in time`;
     case "UND_ERR_HEADERS_TIMEOUT":
+    case "WIRE_HEADERS_TIMEOUT":
       return `${host} did not answer in time`;
     case "UND_ERR_BODY_TIMEOUT":
+    case "WIRE_BODY_TIMEOUT":
       return `${host} stopped sending`;
     case "ERR_TLS_CERT_ALTNAME_INVALID":
       return `the certificate of ${host} is for another name; check ${setting}.url`;
@@ -63,14 +75,19 @@ function explain(error: unknown, code: string, upstream: string, host: string, u
     case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
       return `${host} does not speak TLS; if it serves plain HTTP, set ${setting}.url to http://…`;
     case "UND_ERR_SOCKET":
+    case "WIRE_CLOSED":
     case "ECONNRESET":
     case "EPIPE":
       return `${host} closed the connection`;
     case "UND_ERR_DESTROYED":
     case "UND_ERR_CLOSED":
+    case "WIRE_SHUT":
       return "this upstream is closed";
     case "UND_ERR_HEADERS_OVERFLOW":
+    case "WIRE_HEAD_TOO_LARGE":
       return `${host} sent too large headers`;
+    case "WIRE_MALFORMED":
+      return `${host} does not speak proper HTTP: ${messageOf(error)}`;
     default:
       if (code.startsWith("HPE_")) return `${host} does not speak HTTP (${code})`;
       return `the connection to ${host} failed: ${code === "" ? excerptOf(messageOf(error)) : code}`;
@@ -93,6 +110,7 @@ function codeOf(error: unknown): string {
  * nothing but GET and HEAD is sent and no headers came.
  */
 export function wasStaleConnection(error: unknown): boolean {
+  if (error instanceof WireFault) return error.stale;
   if (typeof error !== "object" || error === null) return false;
   const code = errnoOf(error);
   // Ended by RST, the socket's own error comes through; of a TLS handshake it names no system call.

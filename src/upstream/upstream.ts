@@ -4,7 +4,7 @@
  *
  * Bodies are handed over unverified: who stores or serves them verifies them.
  */
-import type { Readable } from "node:stream";
+import type { Flow } from "../base/flow.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
 
@@ -45,8 +45,11 @@ export interface BlobBody {
   readonly bodyBytes: number | undefined;
   /** Size of the whole blob, where the upstream said so (`Content-Length` of a 200, `Content-Range` of a 206). */
   readonly sizeBytes: number | undefined;
-  /** Whoever receives it must read it to its end or destroy it. Its errors are `Failure`s. */
-  readonly body: Readable;
+  /**
+   * Whoever receives it must pour it to its end or destroy it: it holds a connection. Its errors are `Failure`s, or what
+   * the sink threw. It never brings more than `bodyBytes`, and fewer only with an error.
+   */
+  readonly body: Flow;
 }
 
 /** A page of `tags/list` or of the referrers index, as the upstream sent it. */

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { Failure, isFailure } from "../../src/base/failure.ts";
+import { readableOf } from "../../src/base/flow.ts";
 import { OCI_INDEX } from "../../src/oci/mediatypes.ts";
 import { MAX_MANIFEST_BYTES } from "../../src/upstream/upstream.ts";
 import { app, ask, digest, latest, never, play } from "./scene.ts";
@@ -98,7 +99,10 @@ test("a redirect to another origin takes the range along and leaves our authoriz
   const { upstream } = ask(t, registry.url, { credentials: [{ token: "ours" }] });
   const blob = await upstream.openBlob(app, digest, { start: 2 }, never);
   assert.ok("body" in blob);
-  assert.deepEqual([blob.startByte, blob.bodyBytes, blob.sizeBytes, await text(blob.body)], [2, 4, 6, "cdef"]);
+  assert.deepEqual(
+    [blob.startByte, blob.bodyBytes, blob.sizeBytes, await text(readableOf(blob.body))],
+    [2, 4, 6, "cdef"],
+  );
   assert.equal(registry.requests[0]?.headers.authorization, "Bearer ours");
   assert.equal(cdn.requests[0]?.headers.authorization, undefined);
   assert.equal(cdn.requests[0]?.headers.range, "bytes=2-");
@@ -177,7 +181,7 @@ test("encoded bodies are decoded, and their length is not told", async (t) => {
   assert.ok("bytes" in manifest && manifest.bytes.toString() === "plain");
   const blob = await upstream.openBlob(app, digest, undefined, never);
   assert.ok("body" in blob && blob.sizeBytes === undefined && blob.bodyBytes === undefined);
-  assert.equal(await text(blob.body), "plain");
+  assert.equal(await text(readableOf(blob.body)), "plain");
 });
 
 test("a body that breaks off fails as unreachable, for a blob and for a manifest", async (t) => {
@@ -187,7 +191,7 @@ test("a body that breaks off fails as unreachable, for a blob and for a manifest
   const { upstream } = ask(t, registry.url);
   const blob = await upstream.openBlob(app, digest, undefined, never);
   assert.ok("body" in blob && blob.bodyBytes === 100);
-  await assert.rejects(text(blob.body), (error) => isFailure(error, "unreachable"));
+  await assert.rejects(text(readableOf(blob.body)), (error) => isFailure(error, "unreachable"));
   await assert.rejects(upstream.getManifest(app, latest, never), (error) => isFailure(error, "unreachable"));
 });
 
@@ -205,7 +209,7 @@ test("another range than asked for is corrupt; a whole body in its place starts 
   answer = [200, {}];
   const whole = await upstream.openBlob(app, digest, { start: 2, end: 3 }, never);
   assert.ok("body" in whole && whole.startByte === 0);
-  assert.equal(await text(whole.body), "01234");
+  assert.equal(await text(readableOf(whole.body)), "01234");
 });
 
 test("silence before the headers ends in a timeout, and a caller's abort in its own reason", async (t) => {
@@ -233,7 +237,7 @@ test("an abort ends a running blob, and its slot is free for the next", async (t
   const second = upstream.openBlob(app, digest, undefined, never);
   // Waiting for a slot is not waiting for the network: no timeout meanwhile.
   setTimeout(() => caller.abort(), 400);
-  await assert.rejects(text(first.body), (error) => error instanceof Failure);
+  await assert.rejects(text(readableOf(first.body)), (error) => error instanceof Failure);
   const opened = await second;
   assert.ok("body" in opened);
   opened.body.destroy();
