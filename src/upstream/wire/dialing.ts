@@ -6,7 +6,7 @@
  */
 import { isIP, type LookupFunction, connect as netConnect, type Socket } from "node:net";
 import { type SecureContext, connect as tlsConnect } from "node:tls";
-import { checkedLookup, refusalOfLiteral } from "../addresses.ts";
+import { checkedLookup, type Resolve, refusalOfLiteral } from "../addresses.ts";
 
 const KEEP_ALIVE_PROBE_MS = 60_000;
 /** Sessions to be resumed; one for each host, the oldest forgotten first. */
@@ -20,6 +20,8 @@ export interface Trust {
 export interface DialOptions {
   readonly allowPrivate: boolean;
   readonly trustOf: (hostname: string) => Trust;
+  /** Default: the system's. */
+  readonly resolve?: Resolve;
 }
 
 /** Where reads go; `buffer` is called before the first and after each. */
@@ -42,7 +44,7 @@ export class Dialing {
 
   constructor(options: DialOptions) {
     this.#options = options;
-    this.#lookup = checkedLookup(options.allowPrivate);
+    this.#lookup = checkedLookup(options.allowPrivate, options.resolve);
   }
 
   /** A socket that is connecting. @throws AddressRefused */
