@@ -299,6 +299,41 @@ for (const how of ["destroy", "resetAndDestroy"] as const) {
   });
 }
 
+for (const how of ["destroy", "resetAndDestroy"] as const) {
+  test(`a blob whose kept connection ends under the request is asked for once more (${how})`, async (t) => {
+    let count = 0;
+    const registry = await play(t, (request, response) => {
+      count += 1;
+      if (count === 2) request.socket[how]();
+      else response.end("{}");
+    });
+    const { upstream } = ask(t, registry.url);
+    for (let turn = 0; turn < 2; turn++) {
+      const blob = await upstream.openBlob(app, digest, undefined, never);
+      assert.ok("body" in blob);
+      assert.equal(await text(readableOf(blob.body)), "{}");
+    }
+    assert.equal(count, 3);
+  });
+}
+
+test("a blob's answers that are redirects or errors leave their connection for the next request", async (t) => {
+  const ports = new Set<number | undefined>();
+  let status = 200;
+  const registry = await play(t, (request, response, path) => {
+    ports.add(request.socket.remotePort);
+    if (!path.startsWith("/signed")) response.writeHead(307, { location: "/signed" }).end("moved");
+    else response.writeHead(status).end("x".repeat(1000));
+  });
+  const { upstream } = ask(t, registry.url);
+  for (status of [500, 404, 200]) {
+    const blob = await upstream.openBlob(app, digest, undefined, never).catch(() => undefined);
+    if (blob !== undefined && "body" in blob) assert.equal((await text(readableOf(blob.body))).length, 1000);
+  }
+  assert.equal(registry.requests.length, 6);
+  assert.equal(ports.size, 1);
+});
+
 test("a redirect with two Locations is not followed", async (t) => {
   const registry = await play(t, (_request, response, path) => {
     if (path.startsWith("/b")) response.end("{}");

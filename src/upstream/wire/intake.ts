@@ -190,7 +190,7 @@ export class Intake implements Flow {
   #hold(bytes: Uint8Array): void {
     this.#heldBytes += bytes.length;
     if (this.#heldBytes > MAX_HELD_BYTES) this.#fail(malformed("more than was asked for"));
-    else this.#held.push(Uint8Array.from(bytes));
+    else this.#held.push(Buffer.from(bytes));
   }
 
   #tellLast(): void {

@@ -5,6 +5,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { Slots } from "../slots.ts";
+import { wasStaleConnection } from "../trouble.ts";
 import { Connection, type ConnectionParts, type WireAnswer, type WireTimeouts } from "./connection.ts";
 import type { Dialing } from "./dialing.ts";
 import { WireFault } from "./fault.ts";
@@ -63,6 +64,7 @@ export class Pool {
     const release = await this.#slots.take(signal);
     let connection: Connection | undefined;
     try {
+      signal.throwIfAborted();
       if (this.#shut) throw new WireFault("WIRE_SHUT", "all connections were closed");
       connection = this.#take(url);
       this.#releases.set(connection, release);
@@ -71,7 +73,7 @@ export class Pool {
       if (connection !== undefined) this.#releases.delete(connection);
       release();
       // Its neighbours were probably closed with it.
-      if (error instanceof WireFault && error.stale) this.#forget(url.origin);
+      if (wasStaleConnection(error)) this.#forget(url.origin);
       throw error;
     }
   }

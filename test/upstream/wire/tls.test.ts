@@ -2,6 +2,7 @@
  * Connections of our own over TLS: whom they trust, what they show, and that bodies come whole.
  */
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { createSecureContext, type TLSSocket, type TlsOptions } from "node:tls";
@@ -123,6 +124,37 @@ test("a receiver that waits again and again gets every byte, though TLS brings o
   });
   assert.equal(error, undefined);
   assert.ok(Buffer.concat(pieces).equals(bytes));
+});
+
+test("bytes are read straight into memory that is shared, piece after piece of a slab", async (t) => {
+  const plain = await serve(t, sendBytes);
+  const server = await secure(t, sendBytes);
+  for (const { url } of [plain, server]) {
+    const wire = wireTo(t, url, { tls: trusting });
+    const { body } = await wire.get(url);
+    const hash = createHash("sha256");
+    let slab = new Uint8Array(new SharedArrayBuffer(1024 * 1024));
+    let at = 0;
+    const error = await new Promise<Error | undefined>((resolve) => {
+      body.pour(
+        {
+          space: () => slab.subarray(at),
+          filled(count) {
+            hash.update(slab.subarray(at, at + count));
+            at += count;
+            if (at < slab.length) return true;
+            slab = new Uint8Array(new SharedArrayBuffer(1024 * 1024));
+            at = 0;
+            setImmediate(() => body.resume());
+            return false;
+          },
+        },
+        resolve,
+      );
+    });
+    assert.equal(error, undefined);
+    assert.equal(hash.digest("hex"), createHash("sha256").update(bytes).digest("hex"));
+  }
 });
 
 test("an end, a cut and an abort within a body leave nothing open", async (t) => {
