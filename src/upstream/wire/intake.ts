@@ -66,7 +66,7 @@ export class Intake implements Flow {
     if (!this.hungry || this.#sink === undefined || content === 0) return undefined;
     if (!plain && content < MIN_STRAIGHT_BYTES) return undefined;
     try {
-      const space = this.#sink.space();
+      const space = spaceOf(this.#sink);
       return space.length > content ? space.subarray(0, content) : space;
     } catch (error) {
       this.#fail(error);
@@ -164,8 +164,8 @@ export class Intake implements Flow {
           at = this.#framing.frame(bytes, at);
           continue;
         }
-        const space = this.#sink?.space();
-        if (space === undefined) break;
+        if (this.#sink === undefined) break;
+        const space = spaceOf(this.#sink);
         const count = Math.min(content, space.length, bytes.length - at);
         space.set(bytes.subarray(at, at + count));
         at += count;
@@ -224,4 +224,11 @@ export class Intake implements Flow {
     this.#held = [];
     this.#heldBytes = 0;
   }
+}
+
+/** Reading into nothing would go on for ever. */
+function spaceOf(sink: Sink): Uint8Array {
+  const space = sink.space();
+  if (space.length === 0) throw new Error("a sink without space for more");
+  return space;
 }

@@ -267,6 +267,16 @@ test("a sink that throws gets its own error back, and the connection is given up
   }
 });
 
+test("a sink without space ends the body instead of the process's turn", () => {
+  const intake = new Intake(lengthOf(10), { resume: () => {}, ended: () => assert.fail(), cut: () => {} });
+  intake.take(Buffer.from("abc"));
+  let said: string | undefined;
+  intake.pour({ space: () => new Uint8Array(0), filled: () => true }, (error) => {
+    said = error?.message;
+  });
+  assert.match(said ?? "", /without space/);
+});
+
 test("a body that was given up says nothing more, and one that broke before anyone poured says so then", () => {
   const line = { resume: () => {}, ended: () => {}, cut: () => {} };
   const sink = new StrictSink([9], () => true);
