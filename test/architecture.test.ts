@@ -33,24 +33,34 @@ const LAYERS: ReadonlyMap<string, number> = new Map([
   ["hosted", 3],
   ["upkeep", 4],
   ["bundle", 4],
+  ["load", 4],
   ["http", 5],
   ["observe", 5],
   ["cli", 6],
   [".", 6],
 ]);
 
-const HOMES: ReadonlyMap<string, string> = new Map([
-  ["undici", "upstream"],
-  ["node:sqlite", "meta"],
-  ["pino", "observe"],
-  ["pino-pretty", "observe"],
-  ["prom-client", "observe"],
-  ["yargs", "cli"],
-  ["yaml", "config"],
-  ["zod", "config"],
-  ["node:http", "http"],
-  ["node:https", "http"],
-  ["node:http2", "http"],
+/** A package may have several homes. */
+const HOMES: ReadonlyMap<string, readonly string[]> = new Map([
+  ["undici", ["upstream"]],
+  ["node:sqlite", ["meta"]],
+  ["pino", ["observe"]],
+  ["pino-pretty", ["observe"]],
+  ["prom-client", ["observe"]],
+  ["yargs", ["cli"]],
+  ["yaml", ["config"]],
+  ["zod", ["config"]],
+  ["node:http", ["http", "load"]],
+  ["node:https", ["http", "load"]],
+  ["node:http2", ["http"]],
+]);
+
+/** Folders that may know no more of another than these files: what is pure in it. */
+const DOORS: ReadonlyMap<string, readonly string[]> = new Map([
+  ["load -> upstream", ["upstream/challenge.ts", "upstream/realm.ts"]],
+  ["load -> mirror", []],
+  ["load -> store", []],
+  ["load -> meta", []],
 ]);
 
 const VAGUE = /^(?:utils?|common|helpers?|managers?|services?)$|[-_.](?:utils?|helpers?|manager|service)$/i;
@@ -89,11 +99,13 @@ function packageOf(specifier: string): string {
 function judgeEdge(edge: Edge): string | undefined {
   const folder = folderOf(edge.from);
   if (!edge.local) {
-    const home = HOMES.get(packageOf(edge.to));
-    return home === undefined || home === folder ? undefined : `${edge.to} lives in ${home}/ only`;
+    const homes = HOMES.get(packageOf(edge.to));
+    return homes === undefined || homes.includes(folder) ? undefined : `${edge.to} lives in ${homes.join("/, ")}/ only`;
   }
   if (edge.to.startsWith("..")) return "it leads out of the source";
   const target = folderOf(edge.to);
+  const doors = DOORS.get(`${folder} -> ${target}`);
+  if (doors !== undefined && !doors.includes(edge.to)) return `${folder}/ may not know ${edge.to}`;
   const own = LAYERS.get(folder);
   const other = LAYERS.get(target);
   if (own === undefined || other === undefined) return `${own === undefined ? folder : target}/ has no layer`;
@@ -184,16 +196,21 @@ test("the judge refuses invented imports that break the house, and lets good one
   assert.match(foreign("upstream/client.ts", "node:http") ?? "", /http\//);
   assert.match(foreign("http/listener.ts", "zod/v4") ?? "", /config/);
   assert.match(foreign("mirror/fill.ts", "pino") ?? "", /observe/);
+  assert.match(foreign("load/line.ts", "undici") ?? "", /upstream/);
+  assert.match(local("load/client.ts", "upstream/client.ts") ?? "", /may not know/);
+  assert.match(local("load/client.ts", "mirror/fill.ts") ?? "", /may not know/);
   for (const [from, to] of [
     ["http/reply.ts", "base/failure.ts"],
     ["upstream/credentials/resolve.ts", "upstream/trouble.ts"],
     ["cli/serve.ts", "app.ts"],
+    ["load/login.ts", "upstream/challenge.ts"],
     ["index.ts", "app.ts"],
     ["mirror/fill.ts", "mirror/fills.ts"],
   ] as const) {
     assert.equal(local(from, to), undefined);
   }
   assert.equal(foreign("http/listener.ts", "node:http"), undefined);
+  assert.equal(foreign("load/line.ts", "node:http"), undefined);
   assert.equal(foreign("upstream/credentials/deep/x.ts", "undici"), undefined);
 });
 

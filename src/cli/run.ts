@@ -8,6 +8,8 @@ import { readFileSync } from "node:fs";
 import yargs from "yargs";
 import { messageOf } from "../base/failure.ts";
 import { listLeaves } from "../config/leaves.ts";
+import { bench } from "./bench.ts";
+import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
 import { EXIT } from "./exit.ts";
 import { type ServeRequest, serve } from "./serve.ts";
 import { processWorld, type World } from "./world.ts";
@@ -92,6 +94,9 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
         choose(async () => (fault === undefined ? serve(request, world) : refuse(fault, world)));
       },
     )
+    .command(BENCH_COMMAND, BENCH_SUMMARY, benchFlags, (given: Readonly<Record<string, unknown>>) => {
+      choose(() => bench(given, world));
+    })
     .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
     .example("$0 --config wharfinger.yaml", "What the file says; see config.example.yaml")
     .example("$0 --listen 0.0.0.0:5000 --cache-max-size 80%", "Settings without a file")

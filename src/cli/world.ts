@@ -17,6 +17,9 @@ export type CreateMirror = (config: Config) => Promise<RunningMirror>;
 
 export interface Output {
   write(text: string): unknown;
+  /** A terminal, and how wide it is. */
+  readonly isTTY?: boolean;
+  readonly columns?: number;
 }
 
 export type StopSignal = "SIGTERM" | "SIGINT";

@@ -1,0 +1,86 @@
+/**
+ * `wharfinger bench`: runs a load against any registry or mirror, shows how it goes, and reports.
+ *
+ * The first SIGINT or SIGTERM ends the run and still reports; the second ends the process. The benchmark is loaded when
+ * it is needed, and never the mirror.
+ */
+import { writeFileSync } from "node:fs";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import type { Report, Verdict } from "../load/report.ts";
+import { type BenchRequest, type Given, readBench } from "./bench-options.ts";
+import { EXIT, errorText, exitCodeOf } from "./exit.ts";
+import type { StopSignal, World } from "./world.ts";
+
+const CODES: Readonly<Record<Verdict, number>> = {
+  good: EXIT.done,
+  errors: EXIT.failed,
+  "nothing pulled": EXIT.failed,
+  "not found": EXIT.notFound,
+  refused: EXIT.refused,
+};
+
+/** @returns the exit code */
+export async function bench(given: Given, world: World): Promise<number> {
+  try {
+    const request = readBench(given, world);
+    // A file that cannot be written is told before the run and not after it.
+    for (const file of [request.json, request.html, request.output]) writeTo(file, "", "a");
+    return CODES[(await measure(request, world)).verdict];
+  } catch (error) {
+    const hint = isFailure(error, "invalid") ? "\nwharfinger bench --help says what can be given" : "";
+    world.stderr.write(`wharfinger: ${errorText(error)}${hint}\n`);
+    return isFailure(error) ? exitCodeOf(error) : EXIT.failed;
+  }
+}
+
+async function measure(request: BenchRequest, world: World): Promise<Report> {
+  const { Display, reportPage, reportText, runLoad } = await import("../load/index.ts");
+  const display = new Display(world.stderr);
+  const stop = new AbortController();
+  const unwatch = watchSignals(world, () => {
+    display.clear();
+    world.stderr.write("wharfinger: ending the run; once more to stop at once\n");
+    stop.abort();
+  });
+  let report: Report;
+  try {
+    const shown = request.quiet ? {} : { onTick: display.tick.bind(display), tickMs: display.tickMs };
+    report = await runLoad(request.options, { stop: stop.signal, ...shown });
+  } finally {
+    display.clear();
+    unwatch();
+  }
+  const json = `${JSON.stringify(report, undefined, 2)}\n`;
+  if (request.json === "-") world.stdout.write(json);
+  else writeTo(request.json, json);
+  writeTo(request.html, reportPage(report));
+  const text = reportText(report);
+  if (request.output !== undefined && request.output !== "-") writeTo(request.output, text);
+  // Standard output is one document or the other.
+  else if (request.json !== "-") world.stdout.write(text);
+  return report;
+}
+
+function writeTo(file: string | undefined, text: string, flag: "a" | "w" = "w"): void {
+  if (file === undefined || file === "-") return;
+  try {
+    writeFileSync(file, text, { flag });
+  } catch (error) {
+    throw new Failure(flag === "a" ? "invalid" : "storage", `cannot write the report: ${messageOf(error)}`);
+  }
+}
+
+const SAME_SIGNAL_MS = 150;
+const SIGNAL_EXIT: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
+
+/** @returns stops watching */
+function watchSignals(world: World, onFirst: () => void): () => void {
+  let last: { readonly signal: StopSignal; readonly at: number } | undefined;
+  return world.onSignal((signal) => {
+    const before = last;
+    last = { signal, at: performance.now() };
+    if (before === undefined) onFirst();
+    // A terminal signals the whole group, and npm hands on what it got: that is one Ctrl-C and not two.
+    else if (before.signal !== signal || last.at - before.at >= SAME_SIGNAL_MS) world.exit(SIGNAL_EXIT[signal]);
+  });
+}

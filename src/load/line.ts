@@ -1,0 +1,116 @@
+/**
+ * One client's connections, and a request over them: redirects followed, the body counted and handed on, nothing kept.
+ *
+ * An `Authorization` goes to the origin it was made for and to no other. What breaks, stalls or ends short is a
+ * `Mishap`; the end of the run is `Stopped`.
+ */
+import { type OutgoingHttpHeaders, Agent as PlainAgent, request as plainRequest } from "node:http";
+import { Agent as TlsAgent, request as tlsRequest } from "node:https";
+import { getCACertificates } from "node:tls";
+import type { Life } from "./life.ts";
+import { Mishap } from "./mishap.ts";
+import type { LoadOptions } from "./options.ts";
+import type { RequestHeaders } from "./profile.ts";
+import { type Answer, type Meter, Receipt, type Sink } from "./receipt.ts";
+
+export interface Ask {
+  readonly method: "GET" | "HEAD";
+  readonly url: URL;
+  readonly headers: RequestHeaders;
+  readonly authorization?: string | undefined;
+  /** Takes the body of a 200 or 206; the next bytes come when what it returned has resolved. */
+  readonly sink?: Sink | undefined;
+  /** Without a sink: how much of the body may be kept. Longer ones are a mishap. */
+  readonly keepBytes?: number;
+  /** The client has enough after so many bytes, and closes the connection. */
+  readonly enoughBytes?: number | undefined;
+}
+
+const MAX_REDIRECTS = 10;
+const MAX_REFUSAL_BYTES = 64 * 1024;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+export type LineOptions = Pick<LoadOptions, "tls" | "timeoutMs" | "version" | "as">;
+
+export class Line {
+  readonly #options: LineOptions;
+  readonly #life: Life;
+  readonly #meter: Meter;
+  readonly #plain: PlainAgent;
+  readonly #tls: TlsAgent;
+
+  constructor(options: LineOptions, life: Life, meter: Meter) {
+    this.#options = options;
+    this.#life = life;
+    this.#meter = meter;
+    const { ca, insecure } = options.tls;
+    this.#plain = new PlainAgent({ keepAlive: true, scheduling: "lifo" });
+    this.#tls = new TlsAgent({
+      keepAlive: true,
+      scheduling: "lifo",
+      rejectUnauthorized: !insecure,
+      ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] }),
+    });
+  }
+
+  /** @throws Mishap, Stopped */
+  async send(ask: Ask): Promise<Answer> {
+    const startedAt = performance.now();
+    let { url, authorization } = ask;
+    for (let hop = 0; ; hop += 1) {
+      const answer = await this.#once({ ...ask, url, authorization }, startedAt);
+      const { location } = answer.headers;
+      if (!REDIRECTS.has(answer.status) || location === undefined) return answer;
+      if (hop === MAX_REDIRECTS) throw new Mishap("bad answer", `more than ${MAX_REDIRECTS} redirects`);
+      const next = URL.parse(location, url);
+      if (next === null || !/^https?:$/.test(next.protocol)) {
+        throw new Mishap("bad answer", `a redirect to no place: ${location.slice(0, 200)}`);
+      }
+      if (next.origin !== url.origin) authorization = undefined;
+      url = next;
+    }
+  }
+
+  /** Closes every connection, in use or not. */
+  close(): void {
+    this.#plain.destroy();
+    this.#tls.destroy();
+  }
+
+  async #once(ask: Ask, startedAt: number): Promise<Answer> {
+    const first = this.#try(ask, startedAt);
+    const answer = await first.answer;
+    // The server closed an idle connection just as it was used again: every client asks once more.
+    return answer === "stale connection" ? this.#finish(this.#try(ask, startedAt)) : answer;
+  }
+
+  async #finish(receipt: Receipt): Promise<Answer> {
+    const answer = await receipt.answer;
+    if (answer === "stale connection") throw new Mishap("reset", "the server closes connections that it has kept open");
+    return answer;
+  }
+
+  #try(ask: Ask, startedAt: number): Receipt {
+    const secure = ask.url.protocol === "https:";
+    const headers: OutgoingHttpHeaders = {
+      "user-agent": `wharfinger-bench/${this.#options.version} (as ${this.#options.as})`,
+    };
+    for (const [name, value] of Object.entries(ask.headers)) headers[name] = value;
+    if (ask.authorization !== undefined) headers["authorization"] = ask.authorization;
+    const receipt = new Receipt({
+      startedAt,
+      timeoutMs: this.#options.timeoutMs,
+      life: this.#life,
+      meter: this.#meter,
+      sink: ask.sink,
+      keepBytes: ask.keepBytes ?? MAX_REFUSAL_BYTES,
+      enoughBytes: ask.enoughBytes,
+    });
+    const request = secure
+      ? tlsRequest(ask.url, { method: ask.method, headers, agent: this.#tls })
+      : plainRequest(ask.url, { method: ask.method, headers, agent: this.#plain });
+    receipt.follow(request);
+    request.end();
+    return receipt;
+  }
+}
