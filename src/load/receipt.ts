@@ -69,7 +69,10 @@ export class Receipt {
       if (stale) this.#settle("stale connection");
       else this.#fail(error);
     });
-    request.on("close", () => this.#fail(new Error("the connection was closed")));
+    request.on("close", () => {
+      // What has come whole may still be on its way through a decoder or a slow reader.
+      if (this.#message?.complete !== true) this.#fail(new Error("the connection was closed"));
+    });
   }
 
   #receive(message: IncomingMessage): void {
