@@ -133,9 +133,33 @@ export class Client {
     this.#finished(performance.now() - startedAt);
   }
 
-  /** A blob, as slowly as `pace` has it. Only its first byte is timed. @throws Mishap (counted already), Stopped */
+  /** A blob, as slowly as `pace` has it; only its first byte is timed. @throws Mishap (counted already), Stopped */
   async readSlowly(place: Place, blob: Descriptor, pace: Pace): Promise<void> {
-    await this.#blob(place, blob, pace);
+    const url = blobUrl(place, blob.digest);
+    const hash = createHash(algorithmOf(blob.digest));
+    const startedAt = performance.now();
+    let reading = false;
+    const sink = (bytes: Buffer) => {
+      if (!reading) {
+        reading = true;
+        this.#tally.reading(1);
+        this.#tally.time("blobFirstByte", performance.now() - startedAt);
+      }
+      hash.update(bytes);
+      return pace(bytes.length);
+    };
+    try {
+      await this.#counted(`GET ${url.pathname}${url.search}`, async () => {
+        const answer = await this.#ask(place, { url, sink, ...planBlob(this.#options.as, blob) });
+        if (answer.status !== 200) throw refusal(answer);
+        if (finishDigest(algorithmOf(blob.digest), hash) !== blob.digest) {
+          throw new Mishap("wrong digest", `${answer.bytes} bytes that are not ${blob.digest}`);
+        }
+        this.#tally.successes += 1;
+      });
+    } finally {
+      if (reading) this.#tally.reading(-1);
+    }
   }
 
   async #ping(place: Place): Promise<void> {
@@ -159,13 +183,13 @@ export class Client {
     });
   }
 
-  #blob(place: Place, blob: Descriptor, pace?: Pace): Promise<void> {
+  #blob(place: Place, blob: Descriptor): Promise<void> {
     const url = blobUrl(place, blob.digest);
     return this.#counted(`GET ${url.pathname}${url.search}`, async () => {
       const hash = this.#options.verify ? createHash(algorithmOf(blob.digest)) : undefined;
       const sink = (bytes: Buffer) => {
         hash?.update(bytes);
-        return pace?.(bytes.length);
+        return undefined;
       };
       const answer = await this.#ask(place, { url, sink, ...planBlob(this.#options.as, blob) });
       if (answer.status !== 200) throw refusal(answer);
@@ -174,8 +198,7 @@ export class Client {
         throw new Mishap("wrong digest", `${answer.bytes} bytes that are not ${blob.digest}`);
       }
       checkLength(answer, blob.sizeBytes);
-      if (pace === undefined) this.#finished(answer.totalMs);
-      else this.#tally.successes += 1;
+      this.#finished(answer.totalMs);
     });
   }
 

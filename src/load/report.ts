@@ -42,6 +42,8 @@ export interface Report {
     /** Of bodies. */
     readonly bytes: number;
     readonly errors: number;
+    /** `slow`: readers that had a blob under way, the most at one time. */
+    readonly slowReaders: number;
   };
   readonly rates: {
     readonly pullsPerSecond: number;
@@ -76,7 +78,7 @@ const TIMINGS: readonly Timing[] = ["manifest", "blobFirstByte", "blobTotal", "p
 const BUSY = 0.9;
 
 export function summarise(facts: Facts): Report {
-  const { options, tally, seen, elapsedMs } = facts;
+  const { options, tally, elapsedMs } = facts;
   const seconds = elapsedMs / 1000;
   const perSecond = (count: number) => (seconds > 0 ? rounded(count / seconds) : 0);
   const latencyMs: Partial<Record<Timing, Quantiles>> = {};
@@ -100,15 +102,7 @@ export function summarise(facts: Facts): Report {
       cpus: cpus().length,
       memoryBytes: totalmem(),
     },
-    images: [...seen].map(([reference, { digest, config, layers }]) => {
-      const blobs = config === undefined ? layers : [config, ...layers];
-      return {
-        reference,
-        digest,
-        blobs: blobs.length,
-        bytes: blobs.reduce((sum, { sizeBytes }) => sum + Math.max(0, sizeBytes), 0),
-      };
-    }),
+    images: imagesOf(facts),
     totals: {
       pulls: tally.pulls,
       blobs: tally.blobs,
@@ -116,6 +110,7 @@ export function summarise(facts: Facts): Report {
       requests: tally.requests,
       bytes: tally.bytes,
       errors: tally.errorCount,
+      slowReaders: tally.mostReading,
     },
     rates: {
       pullsPerSecond: perSecond(tally.pulls),
@@ -131,6 +126,17 @@ export function summarise(facts: Facts): Report {
   };
 }
 
+/** In the order in which they were asked for; a name that was given twice is one image. */
+function imagesOf({ options, seen }: Facts): Report["images"] {
+  return [...new Set(options.references)].flatMap((reference) => {
+    const found = seen.get(reference);
+    if (found === undefined) return [];
+    const blobs = found.config === undefined ? found.layers : [found.config, ...found.layers];
+    const bytes = blobs.reduce((sum, { sizeBytes }) => sum + Math.max(0, sizeBytes), 0);
+    return [{ reference, digest: found.digest, blobs: blobs.length, bytes }];
+  });
+}
+
 /** Which of the endings a run has come to; `bench` makes exit codes of them. */
 export function judge(options: LoadOptions, tally: Tally, errors: readonly Readonly<ErrorCount>[]): Verdict {
   if (tally.errorCount > 0) {
@@ -138,8 +144,9 @@ export function judge(options: LoadOptions, tally: Tally, errors: readonly Reado
     if (errors.every(({ kind }) => kind === "status 404")) return "not found";
     return errors.every(({ kind }) => kind === "status 401" || kind === "status 403") ? "refused" : "errors";
   }
-  const wanted = options.scenario === "manifests" || options.scenario === "slow" ? tally.successes : tally.pulls;
-  return wanted > 0 ? "good" : "nothing pulled";
+  const wanted = { manifests: tally.successes, slow: tally.mostReading };
+  const got = options.scenario === "manifests" || options.scenario === "slow" ? wanted[options.scenario] : tally.pulls;
+  return got > 0 ? "good" : "nothing pulled";
 }
 
 function notesOf(facts: Facts, verdict: Verdict): string[] {
@@ -151,11 +158,11 @@ function notesOf(facts: Facts, verdict: Verdict): string[] {
     notes.push("No pull was finished in the time given: use a longer --duration, a smaller image or fewer --clients.");
   }
   if (loopBusy > BUSY) {
-    const advice = options.verify ? "; --no-verify spares the hashing" : "";
+    const advice = options.verify && tally.blobs > 0 ? "; --no-verify spares the hashing" : "";
     notes.push(`The clients' own thread was busy ${percent(loopBusy)} of the time and may be what limits${advice}.`);
   }
   if (options.scenario === "slow") {
-    notes.push("Blob and pull times are those of one ordinary client beside the slow readers.");
+    notes.push("Manifest, blob and pull times are of one ordinary client; first bytes are of the slow readers, too.");
   }
   if (tally.errors.has("status 429")) notes.push("429: a limit was reached. Ask less, or ask a mirror that is warm.");
   if (tally.errors.has("wrong digest")) notes.push("Wrong digest: the server sent bytes that are not what was named.");

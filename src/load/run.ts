@@ -47,8 +47,8 @@ export async function runLoad(options: LoadOptions, hooks: RunHooks = {}): Promi
       if (error instanceof Stopped) throw new Failure("unreachable", "stopped before the first image was found");
       throw error;
     });
-    const stage: Stage = { options, places, clients, bystander, life, tally };
-    return await measure(stage, seen, hooks);
+    const stage: Stage = { options, places, clients, bystander, life, tally, seen };
+    return await measure(stage, hooks);
   } finally {
     hooks.stop?.removeEventListener("abort", onStop);
     life.stop();
@@ -56,7 +56,7 @@ export async function runLoad(options: LoadOptions, hooks: RunHooks = {}): Promi
   }
 }
 
-async function measure(stage: Stage, seen: ReadonlyMap<string, ImagePlan>, hooks: RunHooks): Promise<Report> {
+async function measure(stage: Stage, hooks: RunHooks): Promise<Report> {
   const { life, tally, options } = stage;
   let ended: "complete" | "interrupted" = "complete";
   let bug: unknown;
@@ -92,7 +92,7 @@ async function measure(stage: Stage, seen: ReadonlyMap<string, ImagePlan>, hooks
   return summarise({
     options,
     tally,
-    seen,
+    seen: stage.seen,
     startedAt,
     elapsedMs: tally.elapsedMs,
     ended,

@@ -2,6 +2,7 @@
  * What the clients of a run do: one function per scenario. Each ends by itself or with the run's end (`Stopped`).
  */
 import type { Client } from "./client.ts";
+import type { ImagePlan } from "./image.ts";
 import type { Life } from "./life.ts";
 import { Mishap } from "./mishap.ts";
 import type { LoadOptions, Scenario } from "./options.ts";
@@ -19,15 +20,21 @@ export interface Stage {
   readonly bystander: Client;
   readonly life: Life;
   readonly tally: Tally;
+  /** What the references turned out to be, by how they are written. */
+  readonly seen: ReadonlyMap<string, ImagePlan>;
 }
 
 /** What one client does from the start of the clock on. */
 type Part = (client: Client, at: number) => Promise<void>;
 
-/** Before the clock starts: what is to be measured warm is made warm. */
+/** Before the clock starts: what is not to be measured cold, or at all. */
 export async function warmUp(stage: Stage): Promise<void> {
-  if (stage.options.scenario !== "warm") return;
-  for (const place of stage.places) await unlessMishap(() => stage.bystander.pull(place));
+  const { bystander, options, places } = stage;
+  for (const place of places) {
+    if (options.scenario === "warm") await unlessMishap(() => bystander.pull(place));
+    // What the slow readers are to read: a thousand of them asking for manifests is another scenario.
+    if (options.scenario === "slow") await unlessMishap(() => bystander.resolve(place).then(() => {}));
+  }
 }
 
 export function partOf(stage: Stage): Part {
@@ -82,7 +89,7 @@ const PARTS: Readonly<Record<Scenario, (stage: Stage) => Part>> = {
     await life.wait(at);
     const place = placeAt(stage, at);
     await again(life, async () => {
-      const { layers, config } = await client.resolve(place);
+      const { layers, config } = stage.seen.get(place.written) ?? (await client.resolve(place));
       const largest = layers.toSorted((a, b) => b.sizeBytes - a.sizeBytes)[0] ?? config;
       if (largest === undefined) throw new Mishap("bad answer", "the image has nothing to read slowly");
       await client.readSlowly(place, largest, (bytes) => life.wait((bytes / options.bytesPerSecond) * 1000));

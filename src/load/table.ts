@@ -19,6 +19,7 @@ export function reportText(report: Report): string {
     `  requests    ${countText(totals.requests)}, ${rateText(rates.requestsPerSecond)}/s`,
     `  bytes       ${bytesText(totals.bytes)}, ${bytesText(rates.bytesPerSecond)}/s`,
     `  blobs       ${countText(totals.blobs)} whole, ${countText(totals.verifiedBlobs)} of them verified`,
+    ...(totals.slowReaders === 0 ? [] : [`  readers     ${countText(totals.slowReaders)} at once, slowly`]),
     `  errors      ${countText(totals.errors)}`,
     "",
     ...latencyLines(report),

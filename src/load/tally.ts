@@ -51,7 +51,10 @@ export class Tally implements Meter {
   errorCount = 0;
   /** Requests that have got what they asked for. */
   successes = 0;
+  /** Slow readers that had bytes and were not at the end, the most at any one time. */
+  mostReading = 0;
   readonly errors = new Map<string, ErrorCount>();
+  #reading = 0;
   #pointMs = 1000;
   #points: Point[] = [];
   #startedAt = performance.now();
@@ -60,6 +63,7 @@ export class Tally implements Meter {
   /** Forgets what was counted, as after a warm-up; errors as well. */
   restart(): void {
     this.requests = this.bytes = this.pulls = this.blobs = this.verifiedBlobs = this.errorCount = this.successes = 0;
+    this.mostReading = this.#reading;
     this.errors.clear();
     this.#pointMs = 1000;
     this.#points = [];
@@ -93,6 +97,11 @@ export class Tally implements Meter {
     this.pulls += 1;
     this.#now().pulls += 1;
     this.time("pull", ms);
+  }
+
+  reading(change: 1 | -1): void {
+    this.#reading += change;
+    this.mostReading = Math.max(this.mostReading, this.#reading);
   }
 
   time(timing: Timing, ms: number): void {

@@ -159,7 +159,7 @@ test("--help shows the scenarios, flags with defaults, and examples", async () =
 
 test("on a terminal one line shows how it goes; --quiet shows nothing", async () => {
   await using upstream = await stocked();
-  const args = ["bench", upstream.url, "app:1", "--duration", "600ms"];
+  const args = ["bench", upstream.url, "app:1", "--duration", "1500ms"];
   const shown = stage({}, true);
   assert.equal(await run(args, shown.world), 0);
   assert.match(shown.seen.stderr.split("\r\u001b[2K")[1] ?? "", /^\d+ s · [\d ]+ pulls/);

@@ -37,6 +37,7 @@ const good = (tally: Tally) => {
   tally.successes = 1;
   for (let ms = 1; ms <= 1000; ms += 1) tally.time("manifest", ms);
   tally.pulled(1234);
+  tally.blobs = 1;
 };
 
 test("a report has rates, quantiles in milliseconds and a verdict", () => {

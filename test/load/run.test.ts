@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 import { isFailure } from "../../src/base/failure.ts";
 import type { ClientKind, LoadOptions, Scenario } from "../../src/load/options.ts";
 import type { Report } from "../../src/load/report.ts";
-import { runLoad } from "../../src/load/run.ts";
+import { type RunHooks, runLoad } from "../../src/load/run.ts";
+import type { Tally } from "../../src/load/tally.ts";
 import { makeImage, makeIndex } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
@@ -31,7 +32,7 @@ async function stocked(options: TestUpstreamOptions = {}): Promise<TestUpstream>
 }
 
 /** A run, after which nothing is open that was not before. */
-async function runClean(options: LoadOptions, hooks: Parameters<typeof runLoad>[1] = {}): Promise<Report> {
+async function runClean(options: LoadOptions, hooks: RunHooks = {}): Promise<Report> {
   const baseline = openResources();
   try {
     return await runLoad(options, hooks);
@@ -40,6 +41,22 @@ async function runClean(options: LoadOptions, hooks: Parameters<typeof runLoad>[
     assert.deepEqual(await residueSince(baseline), []);
   }
 }
+
+/** A run that goes on until something has been counted, however slow the machine is. */
+function until(reached: (tally: Tally) => boolean): RunHooks {
+  const stop = new AbortController();
+  return {
+    stop: stop.signal,
+    tickMs: 10,
+    onTick: (tally) => {
+      if (reached(tally)) stop.abort();
+    },
+  };
+}
+
+const LONG = { durationMs: 20_000 };
+const anError = () => until(({ errorCount }) => errorCount > 0);
+const twoPulls = () => until(({ pulls }) => pulls >= 2);
 
 const KINDS: readonly ClientKind[] = ["dockerd", "containerd", "podman"];
 
@@ -92,16 +109,16 @@ test("a client has as many layers under way as its kind has", async () => {
   }
 });
 
-const SCENARIOS: readonly [Scenario, Partial<LoadOptions>][] = [
-  ["herd", { durationMs: undefined }],
-  ["warm", {}],
-  ["mixed", { references: ["team/m0", "team/m1", "team/m2", "team/m3"] }],
-  ["manifests", {}],
-  ["ranges", {}],
-  ["slow", { clients: 10 }],
+const SCENARIOS: readonly [Scenario, Partial<LoadOptions>, (tally: Tally) => boolean][] = [
+  ["herd", { durationMs: undefined }, () => false],
+  ["warm", {}, ({ pulls }) => pulls >= 3],
+  ["mixed", { references: ["team/m0", "team/m1", "team/m2", "team/m3"] }, ({ pulls }) => pulls >= 8],
+  ["manifests", {}, ({ requests }) => requests >= 20],
+  ["ranges", {}, ({ pulls }) => pulls >= 2],
+  ["slow", { clients: 10 }, ({ pulls, mostReading }) => pulls >= 1 && mostReading === 10],
 ];
 
-for (const [scenario, more] of SCENARIOS) {
+for (const [scenario, more, enough] of SCENARIOS) {
   for (const as of KINDS) {
     test(`${scenario} as ${as} through a mirror is without error and leaves nothing open`, async () => {
       await using upstream = await stocked();
@@ -109,7 +126,10 @@ for (const [scenario, more] of SCENARIOS) {
       const named = (more.references ?? ["app:1"]).map((name) =>
         as === "dockerd" ? name : `registry.example/${name}`,
       );
-      const report = await runLoad(loadOptions(mirror.url, { scenario, as, ...more, references: named }));
+      const report = await runLoad(
+        loadOptions(mirror.url, { scenario, as, ...LONG, ...more, references: named }),
+        until(enough),
+      );
       assert.deepEqual(report.errors, []);
       assert.equal(report.verdict, "good", JSON.stringify(report.totals));
       assert.ok(report.totals.requests > 0);
@@ -123,7 +143,8 @@ test("mixed pulls the first reference most often, the same way for the same seed
   await using upstream = await stocked();
   const references = ["team/m0", "team/m1", "team/m2", "team/m3"];
   await runClean(
-    loadOptions(upstream.url, { scenario: "mixed", references, zipfExponent: 2, clients: 4, durationMs: 600 }),
+    loadOptions(upstream.url, { scenario: "mixed", references, zipfExponent: 2, clients: 4, ...LONG }),
+    until(({ pulls }) => pulls >= 60),
   );
   const counts = [0, 1, 2, 3].map((at) =>
     upstream.count({ kind: "manifest", method: "GET", repository: `team/m${at}` }),
@@ -134,7 +155,10 @@ test("mixed pulls the first reference most often, the same way for the same seed
 test("ranges cover every layer: open-ended like containerd, closed like the others, and put together they are verified", async () => {
   for (const as of ["containerd", "podman"] as const) {
     await using upstream = await stocked();
-    const report = await runClean(loadOptions(upstream.url, { as, scenario: "ranges", clients: 1 }));
+    const report = await runClean(
+      loadOptions(upstream.url, { as, scenario: "ranges", clients: 1, ...LONG }),
+      twoPulls(),
+    );
     assert.equal(report.verdict, "good", JSON.stringify(report.errors));
     assert.ok(report.totals.verifiedBlobs > 0);
     const asked = upstream.matching({ reference: image.layers[2]?.digest ?? "" }).map(({ headers }) => headers.range);
@@ -146,7 +170,7 @@ test("ranges cover every layer: open-ended like containerd, closed like the othe
 test("ranges that are ignored are told as bad answers", async () => {
   await using upstream = await stocked();
   upstream.fault({ ranged: true }, { ignoreRange: true });
-  const report = await runClean(loadOptions(upstream.url, { scenario: "ranges", clients: 1 }));
+  const report = await runClean(loadOptions(upstream.url, { scenario: "ranges", clients: 1, ...LONG }), anError());
   assert.equal(report.errors[0]?.kind, "bad answer");
 });
 
@@ -157,14 +181,15 @@ test("slow readers read slowly, each over a connection of its own, while another
     loadOptions(upstream.url, {
       scenario: "slow",
       clients: 30,
-      durationMs: 700,
+      durationMs: 3_000,
       bytesPerSecond: 10_000,
-      timeoutMs: 200,
+      timeoutMs: 1_500,
     }),
   );
   assert.deepEqual(report.errors, [], "waiting for ourselves is no timeout");
   assert.ok((report.latencyMs.pull?.count ?? 0) > 0);
   assert.ok(report.totals.pulls > 0);
+  assert.equal(report.totals.slowReaders, 30);
   assert.deepEqual(await residueSince(baseline), []);
 });
 
@@ -178,7 +203,7 @@ test("wrong bytes are an error of their own, with examples", async () => {
   assert.deepEqual([error?.kind, error?.count, error?.examples.length], ["wrong digest", 5, 3]);
   assert.match(error?.examples[0] ?? "", new RegExp(layer));
   assert.deepEqual([report.verdict, report.totals.pulls], ["errors", 0]);
-  const ranges = await runClean({ ...herd, scenario: "ranges", durationMs: 200, clients: 1 });
+  const ranges = await runClean({ ...herd, scenario: "ranges", ...LONG, clients: 1 }, anError());
   assert.deepEqual(
     ranges.errors.map(({ kind }) => kind),
     ["wrong digest"],
@@ -207,7 +232,7 @@ test("what goes wrong on the way has its kind", async () => {
   ] as const) {
     await using upstream = await stocked();
     upstream.fault({ kind: "blob", reference: image.layers[2]?.digest ?? "" }, fault);
-    const options = { scenario: "herd", clients: 2, durationMs: undefined, timeoutMs: 300 } as const;
+    const options = { scenario: "herd", clients: 2, durationMs: undefined, timeoutMs: 2_000 } as const;
     const report = await runClean(loadOptions(upstream.url, options));
     assert.deepEqual(
       report.errors.map((error) => error.kind),
@@ -222,7 +247,7 @@ test("what goes wrong on the way has its kind", async () => {
 test("a server that stops answering is a timeout, and the run ends all the same", async () => {
   await using upstream = await stocked();
   upstream.fault({ kind: "manifest", method: "GET" }, { stallAfterBytes: 0 });
-  const report = await runClean(loadOptions(upstream.url, { timeoutMs: 150, durationMs: 500 }));
+  const report = await runClean(loadOptions(upstream.url, { timeoutMs: 500, ...LONG }), anError());
   assert.deepEqual(
     report.errors.map(({ kind }) => kind),
     ["timeout"],
@@ -260,7 +285,7 @@ test("Basic and anonymous tokens are understood", async () => {
     [{ mode: "bearer", tokenField: "access_token" }, undefined],
   ] as const) {
     await using upstream = await stocked({ auth });
-    const report = await runClean(loadOptions(upstream.url, { login: given, durationMs: 100 }));
+    const report = await runClean(loadOptions(upstream.url, { login: given, ...LONG }), twoPulls());
     assert.deepEqual(report.errors, []);
   }
 });
@@ -295,7 +320,7 @@ test("what cannot begin says why and what to do", async () => {
 
 test("a name of one component is looked for among Docker Hub's own as well", async () => {
   await using upstream = await stocked();
-  const report = await runClean(loadOptions(upstream.url, { references: ["base"], durationMs: 100 }));
+  const report = await runClean(loadOptions(upstream.url, { references: ["base"], ...LONG }), twoPulls());
   assert.equal(report.verdict, "good");
   assert.ok(upstream.count({ repository: "library/base", kind: "blob" }) > 0);
 });
