@@ -29,6 +29,12 @@ export class Display {
     return this.#output.isTTY === true ? REDRAW_MS : LINE_MS;
   }
 
+  /** Some terminals say that they have none. */
+  get #columns(): number {
+    const { columns } = this.#output;
+    return columns !== undefined && columns > 0 ? columns : 80;
+  }
+
   tick(tally: Tally): void {
     const now = sightOf(tally);
     const line = progressLine(now, this.#sights[0]);
@@ -40,7 +46,7 @@ export class Display {
     }
     if (this.#sights.length > WINDOW) this.#sights.shift();
     // A line that wraps could not be cleared.
-    this.#output.write(`${CLEAR_LINE}${line.slice(0, (this.#output.columns ?? 80) - 1)}`);
+    this.#output.write(`${CLEAR_LINE}${line.slice(0, this.#columns - 1)}`);
     this.#drawn = true;
   }
 

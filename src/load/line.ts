@@ -38,6 +38,7 @@ export class Line {
   readonly #meter: Meter;
   readonly #plain: PlainAgent;
   readonly #tls: TlsAgent;
+  readonly #trust: { readonly rejectUnauthorized: boolean; readonly ca?: string[] };
 
   constructor(options: LineOptions, life: Life, meter: Meter) {
     this.#options = options;
@@ -45,12 +46,11 @@ export class Line {
     this.#meter = meter;
     const { ca, insecure } = options.tls;
     this.#plain = new PlainAgent({ keepAlive: true, scheduling: "lifo" });
-    this.#tls = new TlsAgent({
-      keepAlive: true,
-      scheduling: "lifo",
+    this.#trust = {
       rejectUnauthorized: !insecure,
       ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] }),
-    });
+    };
+    this.#tls = new TlsAgent({ keepAlive: true, scheduling: "lifo" });
   }
 
   /** @throws Mishap, Stopped */
@@ -78,19 +78,15 @@ export class Line {
   }
 
   async #once(ask: Ask, startedAt: number): Promise<Answer> {
-    const first = this.#try(ask, startedAt);
-    const answer = await first.answer;
-    // The server closed an idle connection just as it was used again: every client asks once more.
-    return answer === "stale connection" ? this.#finish(this.#try(ask, startedAt)) : answer;
+    const answer = await this.#try(ask, startedAt, "kept").answer;
+    if (answer !== "stale connection") return answer;
+    // The server closed an idle connection just as it was used again: every client asks once more, over a new one.
+    const again = await this.#try(ask, startedAt, "new").answer;
+    if (again === "stale connection") throw new Mishap("reset", "the connection was reset");
+    return again;
   }
 
-  async #finish(receipt: Receipt): Promise<Answer> {
-    const answer = await receipt.answer;
-    if (answer === "stale connection") throw new Mishap("reset", "the server closes connections that it has kept open");
-    return answer;
-  }
-
-  #try(ask: Ask, startedAt: number): Receipt {
+  #try(ask: Ask, startedAt: number, connection: "kept" | "new"): Receipt {
     const secure = ask.url.protocol === "https:";
     const headers: OutgoingHttpHeaders = {
       "user-agent": `wharfinger-bench/${this.#options.version} (as ${this.#options.as})`,
@@ -106,9 +102,11 @@ export class Line {
       keepBytes: ask.keepBytes ?? MAX_REFUSAL_BYTES,
       enoughBytes: ask.enoughBytes,
     });
+    const { method, url } = ask;
+    const fresh = connection === "new";
     const request = secure
-      ? tlsRequest(ask.url, { method: ask.method, headers, agent: this.#tls })
-      : plainRequest(ask.url, { method: ask.method, headers, agent: this.#plain });
+      ? tlsRequest(url, { ...this.#trust, method, headers, agent: fresh ? false : this.#tls })
+      : plainRequest(url, { method, headers, agent: fresh ? false : this.#plain });
     receipt.follow(request);
     request.end();
     return receipt;

@@ -45,8 +45,10 @@ const TLS =
 export function mishapOf(error: unknown, answered: boolean): Mishap {
   if (error instanceof Mishap) return error;
   const code = errnoOf(error) ?? "";
-  const text = [messageOf(error), code].find((part) => part !== "") ?? "unknown";
+  const text = [messageOf(error).split("\n", 1)[0] ?? "", code].find((part) => part !== "") ?? "unknown";
   if (CONNECT.test(code)) return new Mishap("connect", text);
+  if (/wrong version number/.test(text))
+    return new Mishap("tls", "the server does not speak TLS there; is it http://?");
   if (TLS.test(code)) return new Mishap("tls", text);
   if (/^(?:HPE_|Z_|ERR_ZLIB|ERR__|ZSTD_)/.test(code)) return new Mishap("bad answer", text);
   return answered ? new Mishap("short body", `the answer broke off: ${text}`) : new Mishap("reset", text);

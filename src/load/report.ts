@@ -55,7 +55,7 @@ export interface Report {
   readonly errors: readonly Readonly<ErrorCount>[];
   readonly series: { readonly intervalSeconds: number; readonly points: readonly Readonly<Point>[] };
   /** How much of one processor the clients themselves took; near 1 they and not the server were measured. */
-  readonly client: { readonly loopBusy: number; readonly cpuSeconds: number };
+  readonly client: { readonly loopBusy: number; readonly cpuSeconds: number; readonly peakMemoryBytes: number };
   /** What a reader should know, in words. */
   readonly notes: readonly string[];
   readonly verdict: Verdict;
@@ -120,7 +120,11 @@ export function summarise(facts: Facts): Report {
     latencyMs,
     errors,
     series: { intervalSeconds: tally.pointMs / 1000, points: tally.points() },
-    client: { loopBusy: rounded(facts.loopBusy), cpuSeconds: rounded(facts.cpuSeconds) },
+    client: {
+      loopBusy: rounded(facts.loopBusy),
+      cpuSeconds: rounded(facts.cpuSeconds),
+      peakMemoryBytes: process.resourceUsage().maxRSS * 1024,
+    },
     notes: notesOf(facts, verdict),
     verdict,
   };

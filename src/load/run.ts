@@ -122,7 +122,8 @@ async function probe(client: Client, place: Place, options: LoadOptions): Promis
     if (error.kind === "status 401" || error.kind === "status 403") {
       throw new Failure("refused", `${place.written}: ${error.message} (${error.kind}); ${LOGIN_ADVICE}`);
     }
-    const advice = error.kind === "tls" ? "; --ca FILE trusts a certificate, --insecure any" : "";
+    const untrusted = error.kind === "tls" && !error.message.endsWith("?");
+    const advice = untrusted ? "; --ca FILE trusts a certificate, --insecure any" : "";
     throw new Failure("unreachable", `${options.url.origin}: ${error.kind}: ${messageOf(error)}${advice}`);
   }
 }

@@ -185,6 +185,7 @@ test("errors are told apart by what a reader would do about them", () => {
   assert.equal(kind("EMFILE"), "connect");
   assert.equal(kind("DEPTH_ZERO_SELF_SIGNED_CERT"), "tls");
   assert.equal(kind("ERR_TLS_CERT_ALTNAME_INVALID"), "tls");
+  assert.match(mishapOf(new Error("SSL wrong version number\nmore"), false).message, /http:\/\//);
   assert.equal(kind("ECONNRESET"), "reset");
   assert.equal(kind("ECONNRESET", true), "short body");
   assert.equal(kind("HPE_INVALID_CONSTANT"), "bad answer");

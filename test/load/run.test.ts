@@ -1,6 +1,7 @@
 /** Whole runs against scriptable upstreams and a mirror, on loopback: what is asked, what is counted, what stays open. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { createServer as createPlainServer } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
@@ -377,6 +378,35 @@ test("TLS: a certificate that nobody vouches for is refused, and --ca or --insec
     ]) {
       assert.deepEqual((await runLoad(loadOptions(url, { ...herd, tls }))).errors, []);
     }
+  } finally {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+test("a server that closes the connections it had kept open is asked again over a new one", async () => {
+  await using upstream = await stocked();
+  const used = new WeakSet<object>();
+  let resets = 0;
+  const server = createPlainServer(async (request, response) => {
+    if (used.has(request.socket)) {
+      resets += 1;
+      request.socket.resetAndDestroy();
+      return;
+    }
+    used.add(request.socket);
+    const answer = await fetch(`${upstream.url}${request.url}`, { method: request.method ?? "GET" });
+    const headers = ["docker-content-digest", "content-type"].map((name) => [name, answer.headers.get(name) ?? ""]);
+    response.writeHead(answer.status, Object.fromEntries(headers));
+    response.end(Buffer.from(await answer.arrayBuffer()));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  try {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const report = await runLoad(loadOptions(url, { scenario: "herd", clients: 2, durationMs: undefined }));
+    assert.deepEqual(report.errors, []);
+    assert.equal(report.totals.pulls, 2);
+    assert.ok(resets > 0);
   } finally {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
