@@ -26,7 +26,7 @@ const TOP = 14;
 const BOTTOM = 28;
 
 export function lineChart({ title, intervalSeconds, values, text, tone }: LineChart): string {
-  const top = niceCeiling(Math.max(0, ...values));
+  const top = niceCeiling(Math.max(0, ...values), tone === "bytes" ? 1024 : 1000);
   const wide = WIDTH - LEFT - RIGHT;
   const high = HEIGHT - TOP - BOTTOM;
   const x = (at: number) => LEFT + (values.length < 2 ? wide / 2 : (at / (values.length - 1)) * wide);
@@ -108,9 +108,14 @@ function figure(title: string, height: number, parts: readonly string[]): string
   );
 }
 
-/** 1, 2 or 5 times a power of ten: the top of a scale. */
-export function niceCeiling(value: number): number {
+/** 1, 2 or 5 times a power of ten, in the unit that fits: the top of a scale. */
+export function niceCeiling(value: number, base: 1000 | 1024 = 1000): number {
   if (!(value > 0)) return 1;
+  const unit = base ** Math.max(0, Math.floor(Math.log(value) / Math.log(base)));
+  return niceDecimal(value / unit) * unit;
+}
+
+function niceDecimal(value: number): number {
   const power = 10 ** Math.floor(Math.log10(value));
   return ([1, 2, 5, 10].find((step) => value <= step * power) ?? 10) * power;
 }

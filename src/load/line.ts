@@ -26,11 +26,12 @@ export interface Ask {
   readonly enoughBytes?: number | undefined;
 }
 
+const SLOW_BUFFER_BYTES = 4096;
 const MAX_REDIRECTS = 10;
 const MAX_REFUSAL_BYTES = 64 * 1024;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
-export type LineOptions = Pick<LoadOptions, "tls" | "timeoutMs" | "version" | "as">;
+export type LineOptions = Pick<LoadOptions, "tls" | "timeoutMs" | "version" | "as" | "scenario">;
 
 export class Line {
   readonly #options: LineOptions;
@@ -45,12 +46,14 @@ export class Line {
     this.#life = life;
     this.#meter = meter;
     const { ca, insecure } = options.tls;
-    this.#plain = new PlainAgent({ keepAlive: true, scheduling: "lifo" });
+    // Thousands of slow readers hold in memory what has been read for them and not yet taken.
+    const buffers = options.scenario === "slow" ? { highWaterMark: SLOW_BUFFER_BYTES } : {};
+    this.#plain = new PlainAgent({ keepAlive: true, scheduling: "lifo", ...buffers });
     this.#trust = {
       rejectUnauthorized: !insecure,
       ...(ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] }),
     };
-    this.#tls = new TlsAgent({ keepAlive: true, scheduling: "lifo" });
+    this.#tls = new TlsAgent({ keepAlive: true, scheduling: "lifo", ...buffers });
   }
 
   /** @throws Mishap, Stopped */

@@ -4,7 +4,7 @@
  */
 import { escaped, lineChart, rangeChart } from "./chart.ts";
 import type { Report } from "./report.ts";
-import type { Timing } from "./tally.ts";
+import type { Point, Timing } from "./tally.ts";
 import { bytesText, countText, durationText, rateText, TIMING_NAMES } from "./wording.ts";
 
 export function reportPage(report: Report): string {
@@ -62,11 +62,9 @@ function tiles({ totals, rates }: Report): string {
 }
 
 function charts(report: Report): string {
-  const { intervalSeconds, points } = report.series;
-  // The last interval is seldom whole; its rate would be a false dip.
-  const whole = points.length > 2 ? points.slice(0, -1) : points;
+  const { intervalSeconds } = report.series;
   const line = (title: string, of: "bytes" | "requests" | "errors", text: (value: number) => string) =>
-    lineChart({ title, intervalSeconds, values: whole.map((point) => point[of] / intervalSeconds), text, tone: of });
+    lineChart({ title, intervalSeconds, values: ratesOf(report, of), text, tone: of });
   const rows = (Object.keys(TIMING_NAMES) as Timing[]).flatMap((timing) => {
     const found = report.latencyMs[timing];
     if (found === undefined) return [];
@@ -82,6 +80,15 @@ function charts(report: Report): string {
     rows.length === 0 ? "" : `${rangeChart("Times", rows, durationText)}<p class="legend">${legend.join(" ")}</p>`,
     line("Errors per second", "errors", (value) => `${rateText(value)}/s`),
   ].join("\n");
+}
+
+/** The last interval is seldom whole: its rate is of the part there was, and too small a part says nothing. */
+export function ratesOf({ seconds, series }: Report, of: keyof Point): number[] {
+  const { intervalSeconds, points } = series;
+  return points.flatMap((point, at) => {
+    const length = Math.min(intervalSeconds, seconds - at * intervalSeconds);
+    return at > 0 && length < intervalSeconds / 4 ? [] : [point[of] / Math.max(length, 0.001)];
+  });
 }
 
 function latencyTable({ latencyMs }: Report): string {

@@ -79,7 +79,9 @@ export class Tally implements Meter {
     return this.#pointMs;
   }
 
+  /** Up to now: seconds in which nothing came are points, too. */
   points(): readonly Readonly<Point>[] {
+    this.#now();
     return this.#points;
   }
 

@@ -5,7 +5,7 @@ import { escaped, lineChart, niceCeiling, rangeChart } from "../../src/load/char
 import { Display } from "../../src/load/display.ts";
 import { Mishap } from "../../src/load/mishap.ts";
 import type { LoadOptions } from "../../src/load/options.ts";
-import { reportPage } from "../../src/load/page.ts";
+import { ratesOf, reportPage } from "../../src/load/page.ts";
 import { progressLine } from "../../src/load/progress.ts";
 import { summarise } from "../../src/load/report.ts";
 import { reportText } from "../../src/load/table.ts";
@@ -167,8 +167,19 @@ test("charts take no values, one value and large ones", () => {
   for (const values of [[], [0], [5], [1e12, 0, 3]]) assert.doesNotMatch(line(values), /NaN|Infinity/);
   assert.doesNotMatch(rangeChart("t", [], String), /NaN|Infinity/);
   assert.doesNotMatch(rangeChart("t", [{ name: "n", marks: [{ name: "p50", value: 0 }] }], String), /NaN|Infinity/);
-  assert.deepEqual([0, 1, 1.2, 3, 7, 99].map(niceCeiling), [1, 1, 2, 5, 10, 100]);
+  assert.deepEqual(
+    [0, 0.3, 1, 1.2, 3, 7, 99, 5001].map((value) => niceCeiling(value)),
+    [1, 0.5, 1, 2, 5, 10, 100, 10_000],
+  );
+  assert.equal(niceCeiling(3 * 1024 * 1024, 1024), 5 * 1024 * 1024);
   assert.equal(escaped(`<&>"'`), "&#60;&#38;&#62;&#34;&#39;");
+});
+
+test("a chart's last point is of the time there was, and a sliver is left out", () => {
+  const point = (bytes: number) => ({ requests: 0, bytes, pulls: 0, errors: 0 });
+  const series = { intervalSeconds: 1, points: [point(10), point(0), point(5)] };
+  assert.deepEqual(ratesOf({ ...report(good), seconds: 2.5, series }, "bytes"), [10, 0, 10]);
+  assert.deepEqual(ratesOf({ ...report(good), seconds: 2.01, series }, "bytes"), [10, 0]);
 });
 
 test("figures have units that fit", () => {
