@@ -76,6 +76,7 @@ export interface Facts {
 
 const TIMINGS: readonly Timing[] = ["manifest", "blobFirstByte", "blobTotal", "pull"];
 const BUSY = 0.9;
+const STARVED = 0.7;
 
 export function summarise(facts: Facts): Report {
   const { options, tally, elapsedMs } = facts;
@@ -161,7 +162,10 @@ function notesOf(facts: Facts, verdict: Verdict): string[] {
   if (verdict === "nothing pulled") {
     notes.push("No pull was finished in the time given: use a longer --duration, a smaller image or fewer --clients.");
   }
-  if (loopBusy > BUSY) {
+  const share = facts.cpuSeconds / (facts.elapsedMs / 1000);
+  if (loopBusy > BUSY && share < STARVED) {
+    notes.push(`The clients wanted a whole processor and got ${percent(share)} of one: this machine has other work.`);
+  } else if (loopBusy > BUSY) {
     const advice = options.verify && tally.blobs > 0 ? "; --no-verify spares the hashing" : "";
     notes.push(`The clients' own thread was busy ${percent(loopBusy)} of the time and may be what limits${advice}.`);
   }

@@ -26,7 +26,7 @@ function report(fill: (tally: Tally) => void, options: Partial<LoadOptions> = {}
     elapsedMs: 2000,
     ended: "complete",
     loopBusy: 0.5,
-    cpuSeconds: 1,
+    cpuSeconds: 2,
     ...more,
   });
 }
@@ -88,6 +88,7 @@ test("notes say what a reader must know", () => {
     /longer --duration/,
   );
   assert.match(notes(good, {}, { loopBusy: 0.97 }), /97 %.*--no-verify/);
+  assert.match(notes(good, {}, { loopBusy: 0.97, cpuSeconds: 1 }), /got 50 % of one/);
   assert.match(notes(good, {}, { ended: "interrupted" }), /ended early/);
   assert.equal(notes(good), "");
 });
