@@ -1,65 +1,17 @@
 /** Whole runs against scriptable upstreams and a mirror, on loopback: what is asked, what is counted, what stays open. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createServer as createPlainServer } from "node:http";
-import { createServer } from "node:https";
+import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
-import { fileURLToPath } from "node:url";
-import { isFailure } from "../../src/base/failure.ts";
-import type { ClientKind, LoadOptions, Scenario } from "../../src/load/options.ts";
-import type { Report } from "../../src/load/report.ts";
-import { type RunHooks, runLoad } from "../../src/load/run.ts";
+import type { LoadOptions, Scenario } from "../../src/load/options.ts";
+import { runLoad } from "../../src/load/run.ts";
 import type { Tally } from "../../src/load/tally.ts";
-import { makeImage, makeIndex } from "../kit/image.ts";
+import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
-import type { UpstreamAuth } from "../kit/tokens.ts";
-import { TestUpstream, type TestUpstreamOptions } from "../kit/upstream.ts";
+import { TestUpstream } from "../kit/upstream.ts";
 import { loadOptions } from "./options.ts";
-
-const image = makeImage({ layers: [1_000, 20_000, 300_000, 5_000] });
-const index = makeIndex([makeImage({ architecture: "arm64", seed: 9 }), image]);
-const IMAGE_BYTES = [image.config, ...image.layers].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-
-async function stocked(options: TestUpstreamOptions = {}): Promise<TestUpstream> {
-  const upstream = await TestUpstream.start(options);
-  upstream.shelves.add("app", index, "1");
-  upstream.shelves.add("library/base", image, "latest");
-  for (let at = 0; at < 4; at += 1) {
-    upstream.shelves.add(`team/m${at}`, makeImage({ layers: [100 + at, 2_000], seed: 20 + at }), "latest");
-  }
-  return upstream;
-}
-
-/** A run, after which nothing is open that was not before. */
-async function runClean(options: LoadOptions, hooks: RunHooks = {}): Promise<Report> {
-  const baseline = openResources();
-  try {
-    return await runLoad(options, hooks);
-  } finally {
-    // The other ends of our connections live in this process as well.
-    assert.deepEqual(await residueSince(baseline), []);
-  }
-}
-
-/** A run that goes on until something has been counted, however slow the machine is. */
-function until(reached: (tally: Tally) => boolean): RunHooks {
-  const stop = new AbortController();
-  return {
-    stop: stop.signal,
-    tickMs: 10,
-    onTick: (tally) => {
-      if (reached(tally)) stop.abort();
-    },
-  };
-}
-
-const LONG = { durationMs: 20_000 };
-const anError = () => until(({ errorCount }) => errorCount > 0);
-const twoPulls = () => until(({ pulls }) => pulls >= 2);
-
-const KINDS: readonly ClientKind[] = ["dockerd", "containerd", "podman"];
+import { anError, IMAGE_BYTES, image, index, KINDS, LONG, runClean, stocked, twoPulls, until } from "./runs.ts";
 
 for (const as of KINDS) {
   test(`a herd like ${as} pulls every blob once per client, and every byte is verified`, async () => {
@@ -263,62 +215,6 @@ test("a server in trouble is not asked without a pause", async () => {
   assert.ok(upstream.count({ kind: "blob" }) <= 6, String(upstream.count({ kind: "blob" })));
 });
 
-const BEARER: UpstreamAuth = { mode: "bearer", username: "robot", password: "secret" };
-const login = { username: "robot", password: "secret" };
-
-for (const as of KINDS) {
-  test(`like ${as}, a challenge is answered with a token, once per client, and a CDN never sees it`, async () => {
-    await using upstream = await stocked({ auth: BEARER, redirectBlobs: true });
-    const report = await runClean(
-      loadOptions(upstream.url, { as, login, scenario: "herd", clients: 3, durationMs: undefined }),
-    );
-    assert.deepEqual(report.errors, []);
-    assert.equal(report.totals.pulls, 3);
-    assert.equal(upstream.tokens.requests.length, 4, "three clients, and the one that looks first");
-    assert.ok(upstream.count({ kind: "cdn" }) >= 15);
-    assert.ok(upstream.matching({ kind: "cdn" }).every(({ headers }) => headers.authorization === undefined));
-  });
-}
-
-test("Basic and anonymous tokens are understood", async () => {
-  for (const [auth, given] of [
-    [{ mode: "basic", ...login }, login],
-    [{ mode: "bearer", tokenField: "access_token" }, undefined],
-  ] as const) {
-    await using upstream = await stocked({ auth });
-    const report = await runClean(loadOptions(upstream.url, { login: given, ...LONG }), twoPulls());
-    assert.deepEqual(report.errors, []);
-  }
-});
-
-test("a password is not sent to a token server of another site", async () => {
-  await using upstream = await stocked({
-    auth: { ...BEARER, challenge: 'Bearer realm="http://localhost:9/token",service="x"' },
-  });
-  const refused = runClean(loadOptions(upstream.url, { login }));
-  await assert.rejects(refused, (error) => isFailure(error, "refused") && /--token-realm/.test(error.message));
-});
-
-test("what cannot begin says why and what to do", async () => {
-  await using upstream = await stocked({ auth: BEARER });
-  await using open = await stocked();
-  const failing = (options: LoadOptions) =>
-    runClean(options).then(
-      () => assert.fail(),
-      (error: unknown) => error,
-    );
-  const told = async (options: LoadOptions, kind: "unknown" | "refused" | "unreachable" | "invalid", text: RegExp) => {
-    const error = await failing(options);
-    assert.ok(isFailure(error, kind), String(error));
-    assert.match(error.message, text);
-  };
-  await told(loadOptions(open.url, { references: ["nothing:1"] }), "unknown", /nothing:1: .*no such image/);
-  await told(loadOptions(upstream.url), "refused", /--username/);
-  await told(loadOptions(upstream.url, { login: { username: "robot", password: "wrong" } }), "refused", /--username/);
-  await told(loadOptions("http://127.0.0.1:1"), "unreachable", /connect/);
-  await told(loadOptions(open.url, { references: ["UPPER"] }), "invalid", /UPPER/);
-});
-
 test("a name of one component is looked for among Docker Hub's own as well", async () => {
   await using upstream = await stocked();
   const report = await runClean(loadOptions(upstream.url, { references: ["base"], ...LONG }), twoPulls());
@@ -356,39 +252,11 @@ test("answers that are encoded on their way are decoded before they are verified
   assert.deepEqual(report.errors, []);
 });
 
-test("TLS: a certificate that nobody vouches for is refused, and --ca or --insecure help", async () => {
-  await using upstream = await stocked();
-  const pem = (name: string) => readFileSync(fileURLToPath(new URL(`../kit/tls/${name}.pem`, import.meta.url)), "utf8");
-  const server = createServer({ cert: pem("server"), key: pem("server-key") }, async (request, response) => {
-    const answer = await fetch(`${upstream.url}${request.url}`, { method: request.method ?? "GET" });
-    const digest = answer.headers.get("docker-content-digest") ?? "";
-    const type = answer.headers.get("content-type") ?? "";
-    response.writeHead(answer.status, { "docker-content-digest": digest, "content-type": type });
-    response.end(Buffer.from(await answer.arrayBuffer()));
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const url = `https://localhost:${(server.address() as AddressInfo).port}`;
-  try {
-    const herd = { scenario: "herd", clients: 1, durationMs: undefined } as const;
-    const refused = runLoad(loadOptions(url, herd));
-    await assert.rejects(refused, (error) => isFailure(error, "unreachable") && /--ca FILE/.test(error.message));
-    for (const tls of [
-      { ca: pem("server"), insecure: false },
-      { ca: undefined, insecure: true },
-    ]) {
-      assert.deepEqual((await runLoad(loadOptions(url, { ...herd, tls }))).errors, []);
-    }
-  } finally {
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  }
-});
-
 test("a server that closes the connections it had kept open is asked again over a new one", async () => {
   await using upstream = await stocked();
   const used = new WeakSet<object>();
   let resets = 0;
-  const server = createPlainServer(async (request, response) => {
+  const server = createServer(async (request, response) => {
     if (used.has(request.socket)) {
       resets += 1;
       request.socket.resetAndDestroy();
