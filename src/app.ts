@@ -11,13 +11,14 @@ import { type Clock, systemClock } from "./base/clock.ts";
 import { Failure, messageOf } from "./base/failure.ts";
 import { Notices } from "./base/notices.ts";
 import { readCredential } from "./config/credential.ts";
-import { type Config, upstreamsOf } from "./config/schema.ts";
+import { type Config, servesTls, upstreamsOf } from "./config/schema.ts";
 import { createAdminApi } from "./http/admin.ts";
 import { FastPath } from "./http/fastpath.ts";
 import { openKernelCopy } from "./http/kernelcopy.ts";
 import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
 import { createRegistryApi } from "./http/registry.ts";
 import { Sending } from "./http/send.ts";
+import { Certificates } from "./http/tls.ts";
 import { type Database, damagedIndex, isDatabaseError, openDatabase } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
@@ -121,7 +122,10 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   const sending = new Sending(config.sendfile ? await openKernelCopy() : undefined);
   const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
   const fastPath = new FastPath({ manifests, routing, notices, keepAliveMs: listenerLimits.keepAliveMs });
-  const registry = new Listener(registryApi, listenerLimits, fastPath);
+  const certificates = servesTls(config.tls)
+    ? await Certificates.open(tlsSettings(config.tls), { clock, notices })
+    : undefined;
+  const registry = new Listener(registryApi, listenerLimits, certificates ?? fastPath);
   const admin = new Listener(
     createAdminApi({
       metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
@@ -167,6 +171,13 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
     },
     stop,
   };
+}
+
+function tlsSettings({ cert, key, certificates, clientCa, clientAuth }: Config["tls"]) {
+  const pairs = [{ cert, key }, ...certificates].flatMap((pair) =>
+    pair.cert === undefined || pair.key === undefined ? [] : [{ cert: pair.cert, key: pair.key }],
+  );
+  return { certificates: pairs, clientCa, clientAuth: clientAuth ?? "required" };
 }
 
 interface OpenedSource {

@@ -81,7 +81,7 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
             // A string stays what was typed: the loader reads it as it reads the environment.
             ...(leaf.boolean ? {} : { type: "string", requiresArg: true }),
             describe: `${leaf.doc}${choices}`,
-            defaultDescription: String(leaf.default),
+            defaultDescription: leaf.default === null ? "none" : String(leaf.default),
             group: "Settings, before environment and file:",
           });
         }

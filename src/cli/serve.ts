@@ -7,7 +7,7 @@
 import { isFailure } from "../base/failure.ts";
 import { ConfigFaults, faultText } from "../config/faults.ts";
 import { loadConfig } from "../config/load.ts";
-import { type Config, upstreamsOf } from "../config/schema.ts";
+import { type Config, servesTls, upstreamsOf } from "../config/schema.ts";
 import { EXIT, errorText, exitCodeOf } from "./exit.ts";
 import { type SummaryFacts, type SummaryUpstream, summaryText } from "./summary.ts";
 import type { RunningMirror, StopSignal, World } from "./world.ts";
@@ -92,6 +92,7 @@ function summaryFacts(
   return {
     version: world.version,
     registry: listening.registry,
+    tls: servesTls(config.tls),
     admin: listening.admin,
     hostName: world.hostName,
     upstreams: [...upstreamsOf(config)].map(([name, { credentials }]): SummaryUpstream => {

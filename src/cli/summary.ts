@@ -10,6 +10,8 @@ export interface SummaryFacts {
   readonly version: string;
   /** As bound, with the real port. */
   readonly registry: ListenAddress;
+  /** The registry API is served over TLS. */
+  readonly tls: boolean;
   readonly admin: ListenAddress;
   /** The machine's name, said where the mirror listens on all addresses. */
   readonly hostName: string;
@@ -33,7 +35,7 @@ export function summaryText(facts: SummaryFacts): string {
   const admin = `http://${listenText(reachable(facts.admin, facts.hostName))}`;
   const limit = typeof facts.maxSize === "number" ? sizeText(facts.maxSize) : `${facts.maxSize.percent}% of the disk`;
   const lines = [
-    `wharfinger ${facts.version} serves http://${listenText(registry)}`,
+    `wharfinger ${facts.version} serves ${schemeOf(facts)}://${listenText(registry)}`,
     ...facts.upstreams.map((upstream, at) => upstreamLine(upstream, at, facts.defaultUpstream)),
     ...(facts.offline ? ["  offline    no upstream is contacted; only what is stored is served"] : []),
     `  cache      ${facts.cacheDir}, up to ${limit}`,
@@ -56,12 +58,16 @@ function dockerLines(registry: ListenAddress, facts: SummaryFacts): string[] {
   const place = listenText(registry);
   const path = facts.defaultUpstream === DOCKER_HUB ? "" : `/${DOCKER_HUB}`;
   // Docker speaks plain HTTP to loopback addresses by itself.
-  const insecure = isLoopback(registry.host) ? "" : `, "insecure-registries": ["${place}"]`;
+  const insecure = facts.tls || isLoopback(registry.host) ? "" : `, "insecure-registries": ["${place}"]`;
   return [
     "Docker: put this into /etc/docker/daemon.json and restart Docker",
-    `  { "registry-mirrors": ["http://${place}${path}"]${insecure} }`,
+    `  { "registry-mirrors": ["${schemeOf(facts)}://${place}${path}"]${insecure} }`,
     "",
   ];
+}
+
+function schemeOf({ tls }: SummaryFacts): string {
+  return tls ? "https" : "http";
 }
 
 function reachable(address: ListenAddress, hostName: string): ListenAddress {

@@ -34,7 +34,7 @@ function collect(section: z.core.$ZodType, path: readonly string[], into: Leaf[]
     const at = [...path, key];
     if (shapeOf(child) !== undefined) {
       collect(child, at, into);
-    } else if (key !== "upstreams" && docs.default !== null && !isList(docs.default)) {
+    } else if (key !== "upstreams" && acceptsValue(docs) && !isList(docs.default)) {
       const kebab = at.map(kebabCase).join("-");
       into.push({
         path: at,
@@ -47,6 +47,11 @@ function collect(section: z.core.$ZodType, path: readonly string[], into: Leaf[]
       });
     }
   }
+}
+
+/** A default of null is nothing given; where only null may be given, there is nothing to set. */
+function acceptsValue({ default: standard, names, choices }: KeyDoc): boolean {
+  return standard !== null || names !== undefined || choices !== undefined;
 }
 
 export function docsOf(field: z.core.$ZodType): KeyDoc {

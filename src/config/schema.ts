@@ -20,9 +20,11 @@ import {
   yesNo,
 } from "./fields.ts";
 import { canonicalRegistryName, DOCKER_HUB, parseRegistryName } from "./registry-name.ts";
+import { tls } from "./tls-schema.ts";
 import { ALWAYS, asRecord, type UpstreamConfig, upstream } from "./upstream-schema.ts";
 
 export type { Credential, SecretSource } from "./credential.ts";
+export { servesTls, type TlsConfig } from "./tls-schema.ts";
 export type { ListenAddress, SizeLimit } from "./units.ts";
 export type { UpstreamConfig } from "./upstream-schema.ts";
 
@@ -65,7 +67,7 @@ const upstreams = z
 
 export const schema = section("", {
   listen: listen("Where the registry API listens: host:port, 0.0.0.0:5000, [::]:5000.", "127.0.0.1:5000"),
-  tls: unsupported("tls", "Certificate and key of the registry API; not supported by this version.", null),
+  tls,
   admin: section("The second listener: metrics, health, administration; never the registry API.", {
     listen: listen("Where the admin API listens: /metrics /healthz /readyz.", "127.0.0.1:5001"),
   }),

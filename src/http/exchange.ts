@@ -5,6 +5,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Emitter } from "../base/notices.ts";
 import type { AnsweredFact, CacheLabel, MirrorNotices } from "../mirror/notices.ts";
+import { H2Response } from "./h2message.ts";
 import { findRequestId, newRequestId } from "./requestid.ts";
 
 const SMALL_BODY_BYTES = 64 * 1024;
@@ -15,6 +16,8 @@ export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly requestId: string;
+  /** The answer's bytes leave as they are, on a socket of its own: neither TLS nor HTTP/2. */
+  readonly plain: boolean;
   upstream: string | undefined;
   kind: AnsweredFact["kind"] = "other";
   repository: string | undefined;
@@ -24,6 +27,8 @@ export class Exchange {
   bytes = 0;
   readonly #notices: Emitter<MirrorNotices>;
   readonly #startedAt = performance.now();
+  /** A connection that has ended tells its address no more. */
+  readonly #remoteAddress: string | undefined;
   #head: { readonly status: number; readonly headers: OutgoingHttpHeaders } | undefined;
   #patience: NodeJS.Timeout | undefined;
   #firstByteAt: number | undefined;
@@ -34,6 +39,8 @@ export class Exchange {
     this.request = request;
     this.response = response;
     this.#notices = notices;
+    this.plain = !("encrypted" in request.socket);
+    this.#remoteAddress = request.socket.remoteAddress;
     this.requestId = findRequestId(request.headers["x-request-id"]) ?? newRequestId();
     response.once("close", () => this.#close());
   }
@@ -98,11 +105,15 @@ export class Exchange {
   }
 
   /**
-   * Breaks the connection off, short of the announced length. What was handed to the socket still leaves: the client can
+   * Breaks the connection, or the stream of HTTP/2, off, short of the announced length. What was handed to the socket still leaves: the client can
    * go on from there.
    */
   cut(error: Error): void {
     this.error ??= error;
+    if (this.response instanceof H2Response) {
+      this.response.breakOff();
+      return;
+    }
     const { socket } = this.response;
     if (socket === null) this.response.destroy();
     else socket.destroySoon();
@@ -129,7 +140,7 @@ export class Exchange {
       requestId: this.requestId,
       method: request.method ?? "",
       path: mark < 0 ? target : target.slice(0, mark),
-      remoteAddress: request.socket.remoteAddress,
+      remoteAddress: this.#remoteAddress,
       userAgent: request.headers["user-agent"],
       upstream: this.upstream,
       kind: this.kind,

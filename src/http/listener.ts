@@ -1,11 +1,18 @@
 /**
- * A listening HTTP/1.1 server whose every wait is bounded, and its end: drained first, broken off after the grace period.
+ * A listening server whose every wait is bounded, and its end: drained first, broken off after the grace period. Plain
+ * HTTP/1.1, or over TLS both HTTP/1.1 and HTTP/2, as client and server agree in the handshake (ALPN).
+ *
+ * Over TLS the server is `node:https`' own, which is that of `node:http` on other sockets: every limit of the plain one
+ * holds. `http2.createSecureServer({ allowHTTP1 })` would tie HTTP/2 to its compatibility API, which costs more.
  */
 import { createServer, type RequestListener, type Server, STATUS_CODES } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { errnoOf, Failure, messageOf } from "../base/failure.ts";
 import { errorEnvelope } from "../oci/codes.ts";
+import { H2Door } from "./h2.ts";
+import { Certificates } from "./tls.ts";
 
 export interface ListenerLimits {
   /** More connections than this are closed as they come. */
@@ -47,27 +54,40 @@ export interface Address {
 }
 
 export class Listener {
-  readonly #server: Server;
+  readonly #server: Server | TlsServer;
+  readonly #certificates: Certificates | undefined;
   readonly #welcome: Welcome | undefined;
+  readonly #h2: H2Door;
+  /** Connections whose handshake runs, by the client's address and port. */
+  readonly #handshakes = new Map<string, Socket>();
   #draining = false;
 
-  /** @param welcome sees plain connections first; what it hands over becomes the HTTP server's. */
-  constructor(handle: RequestListener, limits: ListenerLimits = DEFAULT_LIMITS, welcome?: Welcome) {
-    this.#server = createServer(
-      {
-        keepAliveTimeout: limits.keepAliveMs,
-        headersTimeout: limits.headersTimeoutMs,
-        requestTimeout: limits.headersTimeoutMs + 10_000,
-        connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
-        maxHeaderSize: limits.maxHeaderBytes,
-        noDelay: true,
-        highWaterMark: 256 * 1024,
-      },
-      (request, response) => {
-        if (this.#draining) response.setHeader("Connection", "close");
-        handle(request, response);
-      },
-    );
+  /**
+   * @param front certificates, which are started and stopped with the listener; or who sees plain connections first, and
+   * hands over what becomes the HTTP server's.
+   */
+  constructor(handle: RequestListener, limits: ListenerLimits = DEFAULT_LIMITS, front?: Certificates | Welcome) {
+    const certificates = front instanceof Certificates ? front : undefined;
+    const welcome = front instanceof Certificates ? undefined : front;
+    const options = {
+      keepAliveTimeout: limits.keepAliveMs,
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.headersTimeoutMs + 10_000,
+      connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
+      maxHeaderSize: limits.maxHeaderBytes,
+      noDelay: true,
+      highWaterMark: 256 * 1024,
+    };
+    const onRequest: RequestListener = (request, response) => {
+      if (this.#draining) response.setHeader("Connection", "close");
+      handle(request, response);
+    };
+    this.#certificates = certificates;
+    this.#h2 = new H2Door(handle, limits);
+    this.#server =
+      certificates === undefined
+        ? createServer(options, onRequest)
+        : this.#createTlsServer(certificates, { ...options, handshakeTimeout: limits.headersTimeoutMs }, onRequest);
     this.#welcome = welcome;
     if (welcome !== undefined) this.#welcomeFirst(welcome, limits.headersTimeoutMs);
     this.#server.maxConnections = limits.maxConnections;
@@ -77,6 +97,33 @@ export class Listener {
     this.#server.on("checkExpectation", (request, response) => this.#server.emit("request", request, response));
   }
 
+  #createTlsServer(certificates: Certificates, options: object, onRequest: RequestListener): TlsServer {
+    const server = createTlsServer(
+      { ...options, ...certificates.serverOptions(), ALPNProtocols: ["h2", "http/1.1"] },
+      onRequest,
+    );
+    server.on("connection", (socket: Socket) => {
+      const client = clientOf(socket);
+      this.#handshakes.set(client, socket);
+      socket.once("close", () => {
+        if (this.#handshakes.get(client) === socket) this.#handshakes.delete(client);
+      });
+    });
+    // HTTP/1.1's own listener gets what is left when HTTP/2 has taken its connections.
+    const http1 = server.listeners("secureConnection");
+    server.removeAllListeners("secureConnection");
+    server.on("secureConnection", (socket) => {
+      this.#handshakes.delete(clientOf(socket));
+      if (!certificates.admits(socket)) socket.destroy();
+      else if (socket.alpnProtocol === "h2") this.#h2.take(socket);
+      else for (const listener of http1) listener.call(server, socket);
+    });
+    // Nothing can be said to whom no handshake succeeded with; `clientError` would say it in plain text.
+    server.removeAllListeners("tlsClientError");
+    server.on("tlsClientError", (_error, socket) => socket.destroy());
+    return server;
+  }
+
   /** @throws Failure `overloaded`: the address cannot be had from this machine; the message says why. */
   async start(address: Address): Promise<Address> {
     await new Promise<void>((resolve, reject) => {
@@ -84,6 +131,7 @@ export class Listener {
       this.#server.on("error", (cause) => reject(listenFailure(address, cause)));
       this.#server.listen({ host: address.host, port: address.port, backlog: 4096 }, resolve);
     });
+    if ("setSecureContext" in this.#server) this.#certificates?.attach(this.#server);
     const bound = this.#server.address() as AddressInfo;
     return { host: bound.address, port: bound.port };
   }
@@ -91,15 +139,22 @@ export class Listener {
   /** Takes no new connections; running answers may end within the grace period, and are broken off after it. */
   async stop(graceMs: number): Promise<void> {
     this.#draining = true;
+    this.#certificates?.stop();
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#h2.drain();
+    for (const socket of this.#handshakes.values()) socket.destroy();
     // An answer that began before the drain leaves its connection idle when it ends, not closed.
     const sweep = setInterval(() => {
       this.#server.closeIdleConnections();
       this.#welcome?.closeIdle();
     }, 100);
     this.#welcome?.closeIdle();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.min(graceMs, MAX_TIMER_MS));
+    const breakOff = () => {
+      this.#server.closeAllConnections();
+      this.#h2.destroy();
+    };
+    const timer = setTimeout(breakOff, Math.min(graceMs, MAX_TIMER_MS));
     await closed;
     clearInterval(sweep);
     clearTimeout(timer);
@@ -115,6 +170,10 @@ export class Listener {
     };
     this.#server.on("connection", (socket: Socket) => welcome.take(socket, firstMs, handOver));
   }
+}
+
+function clientOf({ remoteAddress, remotePort }: Socket): string {
+  return `${remoteAddress} ${remotePort}`;
 }
 
 /** Answers what is no HTTP, or too much of it, with the OCI envelope; the connection ends. */

@@ -83,7 +83,7 @@ class Sender {
     this.#onFailure = onFailure;
     this.#follower = follower;
     this.#pieces = pieces;
-    this.#kernelCopy = sending.kernelCopy;
+    this.#kernelCopy = exchange.plain ? sending.kernelCopy : undefined;
   }
 
   start(): void {

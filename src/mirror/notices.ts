@@ -29,6 +29,13 @@ export interface MirrorNotices extends UpstreamNotices {
   };
   /** Something is wrong with our disk or database; the text says what to do. */
   storageTrouble: { readonly message: string; readonly cause: unknown };
+  /** The listener's certificates were read anew, and are in use. */
+  certificatesLoaded: {
+    readonly files: readonly string[] /** The first one's end, epoch ms. */;
+    readonly expiresAt: number;
+  };
+  /** The listener's certificates are expired, or could not be read anew. */
+  certificateTrouble: { readonly message: string };
   /** Work behind an answer failed; no client saw it. */
   backgroundFailed: { readonly what: string; readonly cause: unknown };
 }

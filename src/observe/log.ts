@@ -107,6 +107,10 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("storageTrouble", ({ message, cause }) => {
       log.error({ problem: redact(message), err: errorFields(cause) }, "storage trouble");
     }),
+    notices.on("certificatesLoaded", ({ files, expiresAt }) => {
+      log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");
+    }),
+    notices.on("certificateTrouble", ({ message }) => log.warn({ problem: redact(message) }, "certificate trouble")),
     notices.on("backgroundFailed", ({ what, cause }) => {
       log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
     }),

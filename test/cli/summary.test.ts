@@ -6,6 +6,7 @@ import { type SummaryFacts, summaryText } from "../../src/cli/summary.ts";
 const facts: SummaryFacts = {
   version: "1.2.3",
   registry: { host: "127.0.0.1", port: 5000 },
+  tls: false,
   admin: { host: "127.0.0.1", port: 5001 },
   hostName: "box",
   upstreams: [
@@ -54,4 +55,11 @@ test("a share of the disk and an offline mirror are said", () => {
   const text = summaryText({ ...facts, maxSize: { percent: 80 }, offline: true });
   assert.match(text, /up to 80% of the disk/);
   assert.match(text, /offline +no upstream is contacted/);
+});
+
+test("over TLS, every address of the registry API says so, and the daemon needs no exception", () => {
+  const text = summaryText({ ...facts, registry: { host: "0.0.0.0", port: 443 }, tls: true });
+  assert.match(text, /serves https:\/\/box:443\n/);
+  assert.match(text, /\{ "registry-mirrors": \["https:\/\/box:443"\] \}/);
+  assert.match(text, /admin +http:\/\//);
 });

@@ -46,6 +46,10 @@ test("scalar keys outside upstreams have a flag, a variable, a default and a doc
     leaves.map(({ flag }) => flag),
     [
       "listen",
+      "tls-cert",
+      "tls-key",
+      "tls-client-ca",
+      "tls-client-auth",
       "admin-listen",
       "cache-dir",
       "cache-max-size",

@@ -1,10 +1,15 @@
 /**
  * A client that hides nothing: no pool, no redirects, no decoding, and a body that breaks off is a result, not a throw.
+ * `https` is HTTP/1.1 over TLS or HTTP/2, as the mode of the run has it; certificates are not checked.
  */
 import { createHash } from "node:crypto";
 import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
+import { request as requestTls } from "node:https";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { connect as connectTls } from "node:tls";
+import { openH2 } from "./h2client.ts";
+import { mode } from "./mode.ts";
 
 export interface RequestOptions {
   /** Default GET. */
@@ -52,17 +57,24 @@ export async function get(url: string, options: RequestOptions = {}): Promise<An
 
 /** The answer with its body unread. Whoever asked reads it to its end or destroys it. */
 export function open(url: string, options: RequestOptions = {}): Promise<IncomingMessage> {
+  const headers: Record<string, string | string[]> = {};
+  for (const [name, value] of Object.entries(options.headers ?? {})) {
+    headers[name] = typeof value === "string" ? value : [...value];
+  }
+  const method = options.method ?? "GET";
+  const isTls = url.startsWith("https:");
+  if (isTls && mode === "h2") {
+    const { rawPath: path, body, signal } = options;
+    return openH2(new URL(url), { method, headers, path, body, signal });
+  }
   return new Promise((resolve, reject) => {
-    const headers: Record<string, string | string[]> = {};
-    for (const [name, value] of Object.entries(options.headers ?? {})) {
-      headers[name] = typeof value === "string" ? value : [...value];
-    }
-    const sent: ClientRequest = request(
+    const sent: ClientRequest = (isTls ? requestTls : request)(
       url,
       {
-        method: options.method ?? "GET",
+        method,
         headers,
         agent: false,
+        rejectUnauthorized: false,
         ...(options.rawPath === undefined ? {} : { path: options.rawPath }),
         ...(options.signal === undefined ? {} : { signal: options.signal }),
       },
@@ -129,12 +141,16 @@ export async function getHashed(url: string, options: HashOptions = {}): Promise
   };
 }
 
-/** Writes the text to a socket as it is, and returns all that came back until the other side closed or fell silent. */
+/** Writes the text to a socket of HTTP/1.1, plain or TLS, as it is, and returns all that came back until the other side closed or fell silent. */
 export function sendRaw(url: string, text: string | Uint8Array, silenceMs = 1_000): Promise<string> {
   return new Promise((resolve) => {
-    const { hostname, port } = new URL(url);
+    const { hostname, port, protocol } = new URL(url);
     const chunks: Buffer[] = [];
-    const socket = connect(Number(port), hostname, () => socket.write(text));
+    const socket =
+      protocol === "https:"
+        ? connectTls({ host: hostname, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] })
+        : connect(Number(port), hostname);
+    socket.write(text);
     socket.setTimeout(silenceMs, () => socket.destroy());
     socket.on("data", (chunk: Buffer) => chunks.push(chunk));
     // A reset is one of the answers malformed input may get.

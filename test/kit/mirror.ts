@@ -1,10 +1,12 @@
 /**
- * A whole mirror in this process, on loopback, in front of test upstreams; with a look into its cache directory.
+ * A whole mirror in this process, on loopback, in front of test upstreams; with a look into its cache directory. It is
+ * served as the mode of the run has it, unless its configuration says how.
  */
 import { join } from "node:path";
 import { createMirror, type Mirror, type MirrorOptions } from "../../src/app.ts";
 import { type Config, schema } from "../../src/config/schema.ts";
 import type { AnsweredFact } from "../../src/mirror/notices.ts";
+import { mode, pemPath, tlsOfMode } from "./mode.ts";
 import { filesUnder } from "./residue.ts";
 import { makeTempDir, type TempDir } from "./temp.ts";
 import type { TestUpstream } from "./upstream.ts";
@@ -44,7 +46,9 @@ export class TestMirror {
     const dir = options.dir ?? temp?.path ?? "";
     const mirror = await createMirror(configOf(options, dir), { log: false, ...options });
     const { registry, admin } = await mirror.start();
-    return new TestMirror(mirror, dir, temp, `http://127.0.0.1:${registry.port}`, `http://127.0.0.1:${admin.port}`);
+    const scheme = mode === "plain" && options.config?.["tls"] === undefined ? "http" : "https";
+    const url = `${scheme}://127.0.0.1:${registry.port}`;
+    return new TestMirror(mirror, dir, temp, url, `http://127.0.0.1:${admin.port}`);
   }
 
   /** Files of running ingests, and of any that were left behind. */
@@ -81,7 +85,9 @@ function configOf(options: TestMirrorOptions, dir: string): Config {
   const upstreams = Object.fromEntries(
     Object.entries(options.upstreams).map(([name, upstream]) => {
       const url = typeof upstream === "string" ? upstream : upstream.url;
-      return [name, { url, allowPrivate: true, ...options.upstream, ...options.each?.[name] }];
+      // A mirror of the same run, as another one's upstream.
+      const tls = url.startsWith("https://127.0.0.1") ? { ca: pemPath("server") } : undefined;
+      return [name, { url, allowPrivate: true, tls, ...options.upstream, ...options.each?.[name] }];
     }),
   );
   return schema.parse({
@@ -89,6 +95,7 @@ function configOf(options: TestMirrorOptions, dir: string): Config {
     admin: { listen: "127.0.0.1:0" },
     defaultUpstream: names[0],
     upstreams,
+    tls: tlsOfMode(),
     ...options.config,
     cache: { dir, minFree: 0, ...(options.config?.["cache"] as object | undefined) },
   });
