@@ -49,6 +49,9 @@ export function passOn(
     }
     if (!exchange.write(chunk)) {
       body.pause();
+      clearTimeout(stalled);
+      // What was under way when the client left has nobody to wait for.
+      if (exchange.gone) return;
       // Who does not read holds a connection to the upstream: not for long.
       stalled = setTimeout(() => fail(new Failure("unreachable", "the client stopped reading")), STALL_MS);
     }

@@ -4,12 +4,13 @@
 import assert from "node:assert/strict";
 import { closeSync, openSync, writeFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { request as requestTls, Agent as TlsAgent } from "node:https";
 import { connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import test from "node:test";
 import { openKernelCopy } from "../../src/http/kernelcopy.ts";
 import { seededBytes, VirtualContent } from "../kit/content.ts";
-import { get, getHashed } from "../kit/http.ts";
+import { get, getHashed, openSocket } from "../kit/http.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
@@ -63,7 +64,9 @@ for (const sendfile of [true, false]) {
     const second = upstream.shelves.addBlob("library/demo", seededBytes(3 * MIB, 102));
     upstream.shelves.addBlob("library/demo", content);
     await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config: { sendfile } });
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const isTls = mirror.url.startsWith("https:");
+    const kept = { keepAlive: true, maxSockets: 1 };
+    const agent = isTls ? new TlsAgent({ ...kept, rejectUnauthorized: false }) : new Agent(kept);
     const sockets = new Set<Socket>();
     for (const [digest, size] of [
       [content.digest, content.sizeBytes],
@@ -72,7 +75,7 @@ for (const sendfile of [true, false]) {
     ] as const) {
       let received = 0;
       await new Promise<void>((resolve, reject) => {
-        const sent = request(`${mirror.url}/v2/demo/blobs/${digest}`, { agent }, (response) => {
+        const sent = (isTls ? requestTls : request)(`${mirror.url}/v2/demo/blobs/${digest}`, { agent }, (response) => {
           sockets.add(response.socket);
           response.on("data", (chunk: Buffer) => {
             received += chunk.length;
@@ -99,13 +102,11 @@ for (const sendfile of [true, false]) {
     const path = `/v2/demo/blobs/${digest}`;
     await get(mirror.url + path);
     await mirror.settled();
-    const { port } = new URL(mirror.url);
     const chunks: Buffer[] = [];
     await new Promise<void>((resolve) => {
-      const socket = connect(Number(port), "127.0.0.1", () => {
-        const one = `GET ${path} HTTP/1.1\r\nHost: x\r\n`;
-        socket.write(`${one}\r\n${one}\r\n${one}Connection: close\r\n\r\n`);
-      });
+      const socket = openSocket(mirror.url);
+      const one = `GET ${path} HTTP/1.1\r\nHost: x\r\n`;
+      socket.write(`${one}\r\n${one}\r\n${one}Connection: close\r\n\r\n`);
       socket.on("data", (chunk: Buffer) => chunks.push(chunk));
       socket.on("close", () => resolve());
     });

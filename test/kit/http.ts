@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
 import { request as requestTls } from "node:https";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
 import { openH2 } from "./h2client.ts";
@@ -141,15 +141,18 @@ export async function getHashed(url: string, options: HashOptions = {}): Promise
   };
 }
 
-/** Writes the text to a socket of HTTP/1.1, plain or TLS, as it is, and returns all that came back until the other side closed or fell silent. */
+/** A socket that speaks HTTP/1.1, plain or over TLS as the URL has it. Text may be written at once. */
+export function openSocket(url: string): Socket {
+  const { hostname, port, protocol } = new URL(url);
+  if (protocol !== "https:") return connect(Number(port), hostname);
+  return connectTls({ host: hostname, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] });
+}
+
+/** Writes the text to a socket of HTTP/1.1 as it is, and returns all that came back until the other side closed or fell silent. */
 export function sendRaw(url: string, text: string | Uint8Array, silenceMs = 1_000): Promise<string> {
   return new Promise((resolve) => {
-    const { hostname, port, protocol } = new URL(url);
     const chunks: Buffer[] = [];
-    const socket =
-      protocol === "https:"
-        ? connectTls({ host: hostname, port: Number(port), rejectUnauthorized: false, ALPNProtocols: ["http/1.1"] })
-        : connect(Number(port), hostname);
+    const socket = openSocket(url);
     socket.write(text);
     socket.setTimeout(silenceMs, () => socket.destroy());
     socket.on("data", (chunk: Buffer) => chunks.push(chunk));

@@ -9,6 +9,8 @@ export type Mode = "plain" | "tls" | "h2";
 const MODES: readonly string[] = ["plain", "tls", "h2"];
 
 export const mode = modeOf(process.env["WHARFINGER_TEST_MODE"] ?? "plain");
+// Programs that tests start read their settings from variables that begin like this one.
+delete process.env["WHARFINGER_TEST_MODE"];
 
 /** Settings of a mirror that goes with the mode, under `tls`. */
 export function tlsOfMode(): Readonly<Record<string, unknown>> | undefined {

@@ -183,7 +183,7 @@ test("a mirror that is its own upstream answers 508 instead of asking itself for
   const port = new URL(first.url).port;
   await first[Symbol.asyncDispose]();
   await using loop = await TestMirror.start({
-    upstreams: { "docker.io": `http://127.0.0.1:${port}` },
+    upstreams: { "docker.io": first.url },
     config: { listen: `127.0.0.1:${port}` },
   });
   const answer = await get(`${loop.url}/v2/library/demo/manifests/1`);
