@@ -30,9 +30,19 @@ export class TestMirror {
   readonly mirror: Mirror;
   readonly dir: string;
   readonly answered: AnsweredFact[] = [];
+  /** What was wrong with certificates, from the start on. */
+  readonly troubles: string[];
   readonly #temp: TempDir | undefined;
 
-  private constructor(mirror: Mirror, dir: string, temp: TempDir | undefined, url: string, adminUrl: string) {
+  private constructor(
+    mirror: Mirror,
+    dir: string,
+    temp: TempDir | undefined,
+    url: string,
+    adminUrl: string,
+    troubles: string[],
+  ) {
+    this.troubles = troubles;
     this.mirror = mirror;
     this.dir = dir;
     this.url = url;
@@ -45,10 +55,12 @@ export class TestMirror {
     const temp = options.dir === undefined ? await makeTempDir("mirror") : undefined;
     const dir = options.dir ?? temp?.path ?? "";
     const mirror = await createMirror(configOf(options, dir), { log: false, ...options });
+    const troubles: string[] = [];
+    mirror.notices.on("certificateTrouble", ({ message }) => troubles.push(message));
     const { registry, admin } = await mirror.start();
     const scheme = mode === "plain" && options.config?.["tls"] === undefined ? "http" : "https";
     const url = `${scheme}://127.0.0.1:${registry.port}`;
-    return new TestMirror(mirror, dir, temp, url, `http://127.0.0.1:${admin.port}`);
+    return new TestMirror(mirror, dir, temp, url, `http://127.0.0.1:${admin.port}`, troubles);
   }
 
   /** Files of running ingests, and of any that were left behind. */
