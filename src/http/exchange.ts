@@ -62,6 +62,11 @@ export class Exchange {
     return this.request.method !== "HEAD";
   }
 
+  /** What should be written at once at most; many streams of HTTP/2 share one connection's memory. */
+  get chunkBytes(): number {
+    return this.response instanceof H2Response ? this.response.chunkBytes : Number.POSITIVE_INFINITY;
+  }
+
   /** True once headers have left: nothing but the body, or a broken connection, can follow. */
   get begun(): boolean {
     return this.response.headersSent;

@@ -25,6 +25,10 @@ export interface H2Limits {
 
 /** What pulls need many times over: clients fetch a handful of layers at a time. RFC 9113 advises not to go below. */
 const MAX_STREAMS = 100;
+/** Of bodies that wait for one connection's client, about: the more streams there are, the smaller their chunks. */
+const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+const MAX_CHUNK_BYTES = 1024 * 1024;
+const CHUNKS_PER_STREAM = 2;
 /** Frames that ask something of us and are no requests; in each span of time. Clients ping every few seconds. */
 const MAX_CHATTER = 200;
 const CHATTER_SPAN_MS = 10_000;
@@ -51,8 +55,10 @@ function sessionOptions({ maxHeaderBytes }: H2Limits): ServerOptions {
     // do so at once; then so many a second, and the connection ends.
     streamResetBurst: 2 * MAX_STREAMS,
     streamResetRate: 20,
-    // Megabytes that a session may hold beside the bodies: header tables, frames that wait. Ten of them is Node's own default.
-    maxSessionMemory: 10,
+    // Megabytes. Bodies that wait for the client count, and those of streams that were given up count for ever (seen with
+    // Node 26), until every further request is refused: no limit, then. Bodies are bounded by `MAX_STREAMS` and
+    // `MAX_WAITING_BYTES`, everything else by the limits around this one.
+    maxSessionMemory: 1_000_000,
     // We send none: nothing is kept for their answers.
     maxOutstandingPings: 1,
     // Entries of one SETTINGS frame; a dozen are defined.
@@ -88,9 +94,10 @@ export class H2Door {
     boundChatter(session, () => endSession(session, socket, NGHTTP2_ENHANCE_YOUR_CALM));
     const idle = this.#boundIdleness(session, () => endSession(session, socket, NGHTTP2_NO_ERROR));
     session.on("stream", (stream, headers, flags) => {
-      idle.begin();
+      const running = idle.begin();
       stream.once("close", idle.end);
-      this.#serve(stream, new H2Request(headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0, remoteAddress));
+      const hasBody = (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0;
+      this.#serve(new H2Request(headers, hasBody, remoteAddress), stream, running);
     });
     if (this.#draining) session.close();
   }
@@ -109,16 +116,20 @@ export class H2Door {
     }
   }
 
-  #serve(stream: ServerHttp2Stream, request: H2Request): void {
-    const response = new H2Response(stream);
+  #serve(request: H2Request, stream: ServerHttp2Stream, running: number): void {
+    const chunkBytes = Math.min(MAX_CHUNK_BYTES, MAX_WAITING_BYTES / CHUNKS_PER_STREAM / running);
+    const response = new H2Response(stream, Math.floor(chunkBytes));
     // Not the session's: that one's moves with every frame of the client's, and is kept alive by pings.
     stream.setTimeout(this.#limits.stallMs, () => stream.close(constants.NGHTTP2_CANCEL));
     // The one place where they are taken for what they look like.
     this.#handle(request as unknown as IncomingMessage, response as unknown as ServerResponse);
   }
 
-  /** Ends the session when it has had no request for too long, whatever else the client sends. */
-  #boundIdleness(session: ServerHttp2Session, end: () => void): { begin(): void; readonly end: () => void } {
+  /**
+   * Ends the session when it has had no request for too long, whatever else the client sends. `begin` returns how many
+   * requests run.
+   */
+  #boundIdleness(session: ServerHttp2Session, end: () => void): { begin(): number; readonly end: () => void } {
     let running = 0;
     let timer = setTimeout(end, this.#limits.headersTimeoutMs);
     session.once("close", () => clearTimeout(timer));
@@ -126,6 +137,7 @@ export class H2Door {
       begin: () => {
         running += 1;
         clearTimeout(timer);
+        return running;
       },
       end: () => {
         running -= 1;

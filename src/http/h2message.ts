@@ -43,14 +43,17 @@ export class H2Request {
 export class H2Response extends EventEmitter {
   /** There is no socket that an answer could have for itself. */
   readonly socket = null;
+  /** What should be written at once at most. */
+  readonly chunkBytes: number;
   statusCode = 0;
   readonly #stream: ServerHttp2Stream;
   readonly #headers: OutgoingHttpHeaders = {};
   #ended = false;
   #brokenOff = false;
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, chunkBytes: number) {
     super();
+    this.chunkBytes = chunkBytes;
     this.#stream = stream;
     // A client's reset, or the connection's end: `close` follows, and says all that there is to say.
     stream.on("error", () => {});
@@ -117,7 +120,7 @@ export class H2Response extends EventEmitter {
 
   destroy(): this {
     this.#brokenOff = true;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    this.#reset();
     return this;
   }
 
@@ -125,11 +128,13 @@ export class H2Response extends EventEmitter {
   breakOff(): void {
     if (this.destroyed) return;
     this.#brokenOff = true;
-    const reset = () => {
-      if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    };
-    if (this.#stream.writableLength === 0) reset();
-    else this.#stream.write(Buffer.alloc(0), reset);
+    if (this.#stream.writableLength === 0) this.#reset();
+    else this.#stream.write(Buffer.alloc(0), () => this.#reset());
+  }
+
+  /** By an error, which becomes INTERNAL_ERROR: `close(code)` would end the body first, as if it were whole. */
+  #reset(): void {
+    if (!this.#stream.destroyed) this.#stream.destroy(new Error("broken off"));
   }
 }
 

@@ -152,7 +152,7 @@ class Sender {
   }
 
   #read(available: number): void {
-    const most = this.#kernelCopy === undefined ? LARGEST_BYTES : HELPED_BYTES;
+    const most = this.#kernelCopy === undefined ? Math.min(LARGEST_BYTES, this.#exchange.chunkBytes) : HELPED_BYTES;
     const buffer = this.#lend(Math.min(available, most));
     this.#reading = true;
     const length = Math.min(available, buffer.length);
