@@ -1,7 +1,7 @@
 /**
  * A request and its answer on one HTTP/2 stream, in the shape that the handlers know from HTTP/1.1.
  *
- * Node's own such shape (its compatibility API) costs a third of the processor time of a small answer, warns of headers
+ * Node's own such shape (its compatibility API) costs a tenth more processor time on a small answer, warns of headers
  * that HTTP/2 leaves out, and fails where a connection's address is asked for after its end. This one has what the
  * handlers use, and no more.
  */

@@ -22,14 +22,6 @@ export function pemPath(name: string): string {
   return fileURLToPath(new URL(`tls/${name}.pem`, import.meta.url));
 }
 
-/**
- * For tests that cannot be about the mode they run in: `test(title, onlyIn("plain", "why"), …)`. The reason stands in
- * the report of the run, where skipped tests are counted.
- */
-export function onlyIn(wanted: Mode | readonly Mode[], reason: string): { readonly skip: string | false } {
-  return { skip: [wanted].flat().includes(mode) ? false : `not over ${mode}: ${reason}` };
-}
-
 function modeOf(text: string): Mode {
   if (!MODES.includes(text)) throw new Error(`WHARFINGER_TEST_MODE: expected one of ${MODES.join(", ")}`);
   return text as Mode;

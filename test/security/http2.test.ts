@@ -113,8 +113,13 @@ test("answers over HTTP/2 have no headers of a connection, and the authority sel
       const [answer] = await once(withBody, "response");
       assert.equal(answer[":status"], 400);
       withBody.destroy();
+      const head = opened.request({ ":method": "HEAD", ":path": path });
+      const [described] = await once(head, "response");
+      assert.equal(described["content-length"], String(content.sizeBytes));
+      await gone(head.resume());
       opened.destroy();
-      await mirror.until(() => mirror.answered.length === 3, "not all was answered");
+      await mirror.until(() => mirror.answered.length === 4, "not all was answered");
+      assert.ok(mirror.answered.every(({ aborted }) => !aborted));
       assert.ok(mirror.answered.every(({ remoteAddress }) => remoteAddress === "127.0.0.1"));
     },
     { cold: true },
