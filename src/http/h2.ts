@@ -87,7 +87,8 @@ export class H2Door {
     const session = performServerHandshake(socket, this.#options);
     const { remoteAddress } = socket;
     this.#sessions.set(session, socket);
-    session.once("close", () => this.#sessions.delete(session));
+    // Not the session's end: its socket may wait longer, for a client that reads nothing.
+    socket.once("close", () => this.#sessions.delete(session));
     // What is wrong with a session has ended it.
     session.on("error", () => {});
     const { NGHTTP2_NO_ERROR, NGHTTP2_ENHANCE_YOUR_CALM } = constants;

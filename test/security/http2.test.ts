@@ -326,7 +326,11 @@ test("streams that outlast the grace period are broken off, clients that read no
     await once(stuck, "response");
     const outcome = read(stuck);
     const deaf = await rawSession(mirror);
-    deaf.write(PREFACE);
+    const window = Buffer.from([0x02, 0, 0, 0]);
+    const wide = [frame(4, 0, 0, Buffer.concat([Buffer.from([0, 4]), window])), frame(8, 0, 0, window)];
+    const request = Buffer.concat([Buffer.from([0x82, 0x87, 0x01, 1, 0x78, 0x04, path.length]), Buffer.from(path)]);
+    deaf.write(Buffer.concat([PREFACE, ...wide, frame(1, 5, 1, request)]));
+    await mirror.until(() => deaf.bytesRead > MIB, "the deaf client was not begun");
     deaf.pause();
     await mirror.mirror.stop({ graceMs: 100 });
     assert.equal((await outcome).ended && (await outcome).bytes === content.sizeBytes, false);
