@@ -143,9 +143,9 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
     await pages.settled();
     await admin.stop(0);
     await Promise.all(sources.map(({ source }) => source.upstream.close()));
+    await store.stop();
     metrics.stop();
     endLog();
-    store.close();
     database.close();
     await new Promise<void>((resolve) => (log === undefined ? resolve() : log.flush(() => resolve())));
   };

@@ -4,6 +4,7 @@
  * A blob is stored or it is not; what is stored was verified when it was written. `test/contracts/blobstore.ts` is the
  * suite that every implementation runs.
  */
+import type { Sink } from "../base/flow.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Follower } from "./follower.ts";
 
@@ -28,23 +29,29 @@ export interface BlobStore {
 /**
  * One running write of one digest.
  *
- * `declareSize` → `write`… → `finish`, or `fail` at any moment; then `close`. Followers may be opened from the moment
- * the size is declared until `close`.
+ * `declareSize` → `write`…, or bodies by `lane` → `finish`, or `fail` at any moment; then `close`. Followers may be opened
+ * from the moment the size is declared until `close`.
  */
 export interface Ingest {
   readonly digest: Digest;
-  /** Bytes taken over by `write` so far: where a resumed upstream has to go on. */
+  /** Bytes taken over so far. */
   readonly receivedBytes: number;
   readonly sizeBytes: number | undefined;
 
   /** Says how long the blob will be. @throws Failure `corrupt` where another size was declared before. */
   declareSize(sizeBytes: number): void;
   /**
-   * Takes the next bytes. False asks the caller to wait for the `onDrain` callback.
+   * Takes the next bytes of a document, which is hashed where it is called: bodies go by lanes. False asks the caller to
+   * wait for the `onDrain` callback.
    * @throws Failure: `corrupt` for more bytes than declared, or whatever has ended the ingest.
    */
   write(chunk: Buffer): boolean;
   onDrain(callback: () => void): void;
+  /**
+   * Takes the bytes from `start` to `end`, not inclusive, or to the declared size. Several lanes may run at a time, and
+   * in any order; no byte comes by two. What it throws is what `write` throws.
+   */
+  lane(start: number, end?: number): Lane;
   /**
    * Resolves once size and digest are verified and the last bytes are released to followers; the blob is then made
    * durable and named, which `stored` tells.
@@ -61,6 +68,18 @@ export interface Ingest {
   /** How many bytes followers may see. */
   visible(): number;
   /** Ends the ingest's own use of the file; followers keep theirs. */
+  close(): void;
+}
+
+/** One body on its way into an ingest. */
+export interface Lane extends Sink {
+  /** Offset of the next byte. */
+  readonly position: number;
+  /** Whether all it should bring has come. */
+  readonly isFull: boolean;
+  /** Calls back once, when there is memory again or the ingest has failed. */
+  onDrain(callback: () => void): void;
+  /** Gives its memory back, so the flow must be over or destroyed; the bytes that came are kept. */
   close(): void;
 }
 

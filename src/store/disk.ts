@@ -11,10 +11,13 @@ import { promisify } from "node:util";
 import { errnoOf, Failure } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest } from "./blobstore.ts";
+import { EarlySync } from "./earlysync.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
 import { HotFiles, type SizedFile } from "./hotfiles.ts";
-import { DiskIngest, storageFailure } from "./ingest.ts";
+import { type Desk, DiskIngest } from "./ingest.ts";
 import { OpenFile } from "./openfile.ts";
+import { Scribe } from "./scribe.ts";
+import { storageFailure } from "./trouble.ts";
 
 const openAsync = promisify(openFd);
 const fstatAsync = promisify(fstat);
@@ -25,9 +28,11 @@ export class DiskStore implements BlobStore {
   readonly #partials: string;
   readonly #madeDirectories = new Set<string>();
   readonly #hot = new HotFiles();
+  readonly #desk: Desk;
   #serial = 0;
 
-  private constructor(root: string) {
+  private constructor(root: string, scribe: Scribe) {
+    this.#desk = { scribe, earlySync: new EarlySync() };
     this.#blobs = join(root, "blobs");
     this.#partials = join(root, "partial");
   }
@@ -36,8 +41,8 @@ export class DiskStore implements BlobStore {
    * Makes the directories and removes leftovers of an earlier run.
    * @throws Failure `storage` where the directory cannot be written.
    */
-  static async open(root: string): Promise<DiskStore> {
-    const store = new DiskStore(root);
+  static async open(root: string, scribe = new Scribe()): Promise<DiskStore> {
+    const store = new DiskStore(root, scribe);
     try {
       await mkdir(store.#blobs, { recursive: true });
       await mkdir(store.#partials, { recursive: true });
@@ -101,14 +106,15 @@ export class DiskStore implements BlobStore {
     this.#serial += 1;
     const partial = join(this.#partials, `${algorithmOf(digest)}-${hexOf(digest)}.${this.#serial}`);
     const directory = this.#directoryOf(digest);
-    return await DiskIngest.open(digest, {
+    const paths = {
       partial,
       final: async () => {
         await this.#make(directory);
         return this.#pathOf(digest);
       },
       syncDirectory: () => syncDirectory(directory),
-    });
+    };
+    return await DiskIngest.open(digest, paths, this.#desk);
   }
 
   async remove(digest: Digest): Promise<void> {
@@ -120,11 +126,6 @@ export class DiskStore implements BlobStore {
     }
   }
 
-  /** Lets go of what is kept open; readers keep theirs. */
-  close(): void {
-    this.#hot.clear();
-  }
-
   async freeBytes(): Promise<number> {
     try {
       const { bavail, bsize } = await statfs(this.#blobs);
@@ -132,6 +133,12 @@ export class DiskStore implements BlobStore {
     } catch (cause) {
       throw storageFailure("cannot tell how much space is free", cause);
     }
+  }
+
+  /** Ends what works behind, ingests that still run fail; lets go of what is kept open, readers keep theirs. */
+  async stop(): Promise<void> {
+    this.#hot.clear();
+    await this.#desk.scribe.stop();
   }
 
   /** A new directory is a new name too: its parent is synced, once. */

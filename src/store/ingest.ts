@@ -1,27 +1,31 @@
 /**
  * Writes one blob to a partial file: hash while writing, then verify, sync, make read-only, rename, sync the directory.
  *
- * Followers read the same file below the watermark. The blob gets its name only when it is verified; a partial file
- * never outlives a failed ingest. At most `HIGH_WATER_BYTES` wait for the disk.
+ * Followers read the same file below the watermark, which is the end of what is written without a gap. The blob gets its
+ * name only when it is verified; a partial file never outlives a failed ingest. Who hashes and writes is a `Pen`: for
+ * bodies that of a thread, and for documents, and what is no larger, that of this loop.
  */
-import { createHash, type Hash } from "node:crypto";
-import { constants, fchmod, fdatasync, open as openFd, rename, rm, writev } from "node:fs";
+import { constants, fchmod, fdatasync, open as openFd, rename, rm } from "node:fs";
 import { promisify } from "node:util";
-import { Failure, isFailure, messageOf } from "../base/failure.ts";
-import { algorithmOf, type Digest, finishDigest } from "../oci/digest.ts";
-import { BARRIER_BYTES, type Ingest } from "./blobstore.ts";
+import { Failure } from "../base/failure.ts";
+import { algorithmOf, type Digest } from "../oci/digest.ts";
+import { BARRIER_BYTES, type Ingest, type Lane } from "./blobstore.ts";
+import type { EarlySync } from "./earlysync.ts";
+import { Extents } from "./extents.ts";
 import { type Follower, GrowingFollower, type Waiter, type Watched } from "./follower.ts";
+import { SlabLane } from "./lane.ts";
 import { OpenFile } from "./openfile.ts";
+import { LoopPen, type Pen, type PenOwner, type Piece } from "./pen.ts";
+import type { Scribe } from "./scribe.ts";
+import { LARGE_BYTES, type Slab } from "./slabs.ts";
+import { storageFailure } from "./trouble.ts";
 
-/**
- * How much may wait for the disk. It also bounds how much is hashed in one go, while nobody else is answered; and at the
- * beginning, when the first reader waits for the first byte, it is one chunk.
- */
+/** How much of a document may wait for the disk. */
 const HIGH_WATER_BYTES = 512 * 1024;
-const START_BYTES = 512 * 1024;
-const START_WATER_BYTES = 1;
-/** Linux takes at most 1024 buffers a call. */
-const MAX_BUFFERS = 512;
+/** A blob is put to the disk as it grows by so much. */
+const SYNC_EVERY_BYTES = 64 * 1024 * 1024;
+/** Large slabs that one ingest may hold. */
+const MAX_LARGE = 4;
 
 const openAsync = promisify(openFd);
 const fchmodAsync = promisify(fchmod);
@@ -37,36 +41,45 @@ export interface IngestPaths {
   syncDirectory(): Promise<void>;
 }
 
+/** What ingests share. */
+export interface Desk {
+  readonly scribe: Scribe;
+  readonly earlySync: EarlySync;
+}
+
 export class DiskIngest implements Ingest, Watched {
   readonly digest: Digest;
   readonly #paths: IngestPaths;
+  readonly #desk: Desk;
   readonly #file: OpenFile;
-  readonly #hash: Hash;
   readonly #waiters = new Set<Waiter>();
+  readonly #written = new Extents();
+  readonly #lanes = new Set<SlabLane>();
+  #pen: Pen | undefined;
   #sizeBytes: number | undefined;
   #received = 0;
-  #written = 0;
-  #pending: Buffer[] = [];
+  #largeSlabs = 0;
+  #unsyncedBytes = 0;
+  #earlySync: Promise<void> | undefined;
+  /** Of documents. */
   #pendingBytes = 0;
-  #writing = false;
   #verified = false;
   #failure: Error | undefined;
   #removed: Promise<void> | undefined;
   #drain: (() => void) | undefined;
-  #flushed: (() => void) | undefined;
   #closed = false;
 
-  private constructor(digest: Digest, paths: IngestPaths, fd: number) {
+  private constructor(digest: Digest, paths: IngestPaths, desk: Desk, fd: number) {
     this.digest = digest;
     this.#paths = paths;
+    this.#desk = desk;
     this.#file = new OpenFile(fd);
-    this.#hash = createHash(algorithmOf(digest));
   }
 
-  static async open(digest: Digest, paths: IngestPaths): Promise<DiskIngest> {
+  static async open(digest: Digest, paths: IngestPaths, desk: Desk): Promise<DiskIngest> {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
     try {
-      return new DiskIngest(digest, paths, await openAsync(paths.partial, flags, 0o600));
+      return new DiskIngest(digest, paths, desk, await openAsync(paths.partial, flags, 0o600));
     } catch (cause) {
       throw storageFailure("cannot create a file in the cache directory", cause);
     }
@@ -90,35 +103,61 @@ export class DiskIngest implements Ingest, Watched {
     this.#sizeBytes = sizeBytes;
   }
 
-  write(chunk: Buffer): boolean {
-    if (this.#failure !== undefined) throw this.#failure;
-    this.#received += chunk.length;
-    if (this.#sizeBytes !== undefined && this.#received > this.#sizeBytes) {
-      throw new Failure("corrupt", `the upstream sent more than the ${this.#sizeBytes} bytes it announced`);
-    }
-    this.#hash.update(chunk);
-    this.#pending.push(chunk);
+  write(chunk: Uint8Array): boolean {
+    const at = this.#received;
+    this.#took(chunk.length);
     this.#pendingBytes += chunk.length;
-    if (!this.#writing) this.#flush();
-    return this.#pendingBytes < this.#highWater();
+    this.#pen ??= this.#loopPen();
+    this.#pen.write({ bytes: chunk, at, from: undefined });
+    return this.#pendingBytes < HIGH_WATER_BYTES;
   }
 
   onDrain(callback: () => void): void {
     this.#drain = callback;
   }
 
+  lane(start: number, end = this.#sizeBytes ?? Number.POSITIVE_INFINITY): Lane {
+    const isWhole = start === 0 && end === this.#sizeBytes;
+    const isTiny = isWhole && end <= BARRIER_BYTES;
+    const { slabs } = this.#desk.scribe;
+    const lane: SlabLane = new SlabLane(
+      {
+        isTiny,
+        took: (count) => this.#took(count),
+        takeSmall: () => slabs.takeSmall(),
+        findLarge: () => this.#findLarge(),
+        giveBack: (slab) => {
+          if (slab.bytes.length === LARGE_BYTES) this.#largeSlabs -= 1;
+          slabs.giveBack(slab);
+        },
+        write: (piece) => {
+          this.#pen ??= isTiny ? this.#loopPen() : this.#threadPen();
+          this.#pen.write(piece);
+        },
+        closed: () => this.#lanes.delete(lane),
+      },
+      start,
+      end,
+    );
+    this.#lanes.add(lane);
+    return lane;
+  }
+
   async finish(): Promise<{ sizeBytes: number; stored: Promise<void> }> {
+    if (this.#failure !== undefined) throw this.#failure;
     if (this.#sizeBytes !== undefined && this.#received !== this.#sizeBytes) {
       throw new Failure("corrupt", `the upstream sent ${this.#received} of ${this.#sizeBytes} bytes`);
     }
-    if (this.#writing) await new Promise<void>((resolve) => (this.#flushed = resolve));
+    for (const lane of this.#lanes) lane.flush();
+    this.#pen ??= this.#loopPen();
+    const found = await this.#pen.finish();
     if (this.#failure !== undefined) throw this.#failure;
-    const found = finishDigest(algorithmOf(this.digest), this.#hash);
     if (found !== this.digest) {
       throw new Failure("corrupt", `the upstream sent other content: ${found}`, {
         detail: { expected: this.digest, found },
       });
     }
+    if (this.#written.prefix !== this.#received) throw new Error("verified with a gap");
     this.#sizeBytes = this.#received;
     this.#verified = true;
     this.#wake();
@@ -129,9 +168,10 @@ export class DiskIngest implements Ingest, Watched {
     if (this.#verified) return;
     if (this.#failure === undefined) {
       this.#failure = reason;
-      this.#pending = [];
       this.#wake();
       this.#removed = rmAsync(this.#paths.partial, { force: true }).catch(() => {});
+      for (const lane of this.#lanes) lane.wake(true);
+      this.#drained();
     }
     await this.#removed;
   }
@@ -142,9 +182,10 @@ export class DiskIngest implements Ingest, Watched {
   }
 
   visible(): number {
-    if (this.#verified) return this.#written;
+    const written = this.#written.prefix;
+    if (this.#verified) return written;
     if (this.#sizeBytes === undefined) return 0;
-    return Math.max(0, Math.min(this.#written, this.#sizeBytes - BARRIER_BYTES));
+    return Math.max(0, Math.min(written, this.#sizeBytes - BARRIER_BYTES));
   }
 
   failure(): Error | undefined {
@@ -162,14 +203,17 @@ export class DiskIngest implements Ingest, Watched {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // A write that still runs uses the descriptor until its callback.
-    if (this.#writing) this.#flushed = () => this.#file.release();
-    else this.#file.release();
+    for (const lane of this.#lanes) lane.close();
+    // A write that still runs uses the descriptor until its pen has ended.
+    const file = this.#file;
+    if (this.#pen === undefined) file.release();
+    else void this.#pen.end().then(() => file.release());
   }
 
   /** Durable first, then named: a name never stands for bytes that a power cut could take back. */
   async #settle(): Promise<void> {
     try {
+      await this.#earlySync;
       await fdatasyncAsync(this.#file.fd);
       await fchmodAsync(this.#file.fd, 0o444);
       await renameAsync(this.#paths.partial, await this.#paths.final());
@@ -180,50 +224,64 @@ export class DiskIngest implements Ingest, Watched {
     }
   }
 
-  #highWater(): number {
-    return this.#written < START_BYTES ? START_WATER_BYTES : HIGH_WATER_BYTES;
+  #took(count: number): void {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#received += count;
+    if (this.#sizeBytes !== undefined && this.#received > this.#sizeBytes) {
+      throw new Failure("corrupt", `the upstream sent more than the ${this.#sizeBytes} bytes it announced`);
+    }
   }
 
-  #flush(): void {
-    const batch = this.#pending.length <= MAX_BUFFERS ? this.#pending : this.#pending.slice(0, MAX_BUFFERS);
-    this.#pending = this.#pending.length <= MAX_BUFFERS ? [] : this.#pending.slice(MAX_BUFFERS);
-    this.#writing = true;
-    this.#writeAll(batch);
+  #findLarge(): Slab | undefined {
+    if (this.#largeSlabs >= MAX_LARGE) return undefined;
+    const slab = this.#desk.scribe.slabs.findLarge();
+    if (slab !== undefined) this.#largeSlabs += 1;
+    return slab;
   }
 
-  #writeAll(batch: Buffer[]): void {
-    const total = batch.reduce((sum, buffer) => sum + buffer.length, 0);
-    writev(this.#file.fd, batch, this.#written, (error, count) => {
-      if (error !== null) {
-        this.#afterFlush(storageFailure("cannot write to the cache directory", error));
-        return;
-      }
-      this.#written += count;
-      this.#pendingBytes -= count;
-      if (count < total && this.#failure === undefined) {
-        // A short count: the disk is filling up, or a signal came. The rest either goes or tells why not.
-        this.#writeAll(dropBytes(batch, count));
-        return;
-      }
-      this.#afterFlush(undefined);
-    });
+  #loopPen(): Pen {
+    return new LoopPen(this.#file.fd, algorithmOf(this.digest), this.#asOwner());
   }
 
-  #afterFlush(error: Failure | undefined): void {
-    this.#writing = false;
-    if (error !== undefined) void this.fail(error);
-    if (this.#failure === undefined && this.#pending.length > 0) this.#flush();
-    if (error === undefined) this.#wake();
+  #threadPen(): Pen {
+    return this.#desk.scribe.open(this.#file.fd, algorithmOf(this.digest), this.#asOwner());
+  }
+
+  #asOwner(): PenOwner {
+    return {
+      done: (piece) => this.#done(piece),
+      failed: (error) => void this.fail(error),
+    };
+  }
+
+  #done(piece: Piece): void {
+    const { length } = piece.bytes;
+    if (this.#failure === undefined) {
+      this.#written.add(piece.at, piece.at + length);
+      this.#unsyncedBytes += length;
+      if (this.#unsyncedBytes >= SYNC_EVERY_BYTES) this.#syncEarly();
+      this.#wake();
+    }
+    if (piece.from !== undefined) {
+      piece.from.done(piece);
+      return;
+    }
+    this.#pendingBytes -= length;
+    if (this.#pendingBytes <= HIGH_WATER_BYTES / 2) this.#drained();
+  }
+
+  #syncEarly(): void {
+    const running = this.#desk.earlySync.start(this.#file);
+    if (running === undefined) return;
+    this.#unsyncedBytes = 0;
+    this.#earlySync = running;
+    running.catch((cause) => this.fail(storageFailure("cannot write to the cache directory", cause)));
+  }
+
+  #drained(): void {
     const drain = this.#drain;
-    if (drain !== undefined && (this.#failure !== undefined || this.#pendingBytes <= this.#highWater() / 2)) {
-      this.#drain = undefined;
-      drain();
-    }
-    if (!this.#writing) {
-      const flushed = this.#flushed;
-      this.#flushed = undefined;
-      flushed?.();
-    }
+    this.#drain = undefined;
+    drain?.();
   }
 
   #wake(): void {
@@ -235,22 +293,4 @@ export class DiskIngest implements Ingest, Watched {
       }
     }
   }
-}
-
-function dropBytes(buffers: Buffer[], count: number): Buffer[] {
-  let skip = count;
-  const rest: Buffer[] = [];
-  for (const buffer of buffers) {
-    if (skip >= buffer.length) skip -= buffer.length;
-    else {
-      rest.push(skip === 0 ? buffer : buffer.subarray(skip));
-      skip = 0;
-    }
-  }
-  return rest;
-}
-
-export function storageFailure(message: string, cause: unknown): Failure {
-  if (isFailure(cause)) return cause;
-  return new Failure("storage", `${message}: ${messageOf(cause)}`, { cause });
 }

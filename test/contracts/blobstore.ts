@@ -11,7 +11,9 @@ import { Failure, isFailure } from "../../src/base/failure.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { BARRIER_BYTES, type BlobStore, type Ingest } from "../../src/store/blobstore.ts";
 import { seededBytes } from "../kit/content.ts";
+import { describeLanes } from "./lanes.ts";
 import { readToEnd, readVisible, waitBeyond } from "./reading.ts";
+import { storeOfBodies } from "./writing.ts";
 
 export interface StoreUnderTest {
   readonly store: BlobStore;
@@ -74,12 +76,23 @@ async function assertDescriptors(mark: string, expected: number): Promise<void> 
 }
 
 export function describeBlobStore(name: string, make: () => Promise<StoreUnderTest>): void {
-  describe(`${name} as a blob store`, () => {
-    describeStored(make);
-    describeRefusals(make);
-    describeFollowers(make);
-    describeResources(make);
-  });
+  const makeForBodies = async () => {
+    const made = await make();
+    const dispose = () => made[Symbol.asyncDispose]();
+    return { ...made, store: storeOfBodies(made.store), [Symbol.asyncDispose]: dispose };
+  };
+  for (const [what, makeOne] of [
+    ["documents", make],
+    ["bodies", makeForBodies],
+  ] as const) {
+    describe(`${name} as a store of ${what}`, () => {
+      describeStored(makeOne);
+      describeRefusals(makeOne);
+      describeFollowers(makeOne);
+      describeResources(makeOne);
+    });
+  }
+  describe(`${name} as a store of bodies in pieces`, () => describeLanes(make));
 }
 
 function describeStored(make: () => Promise<StoreUnderTest>): void {

@@ -2,18 +2,19 @@
  * A blob store without a name in any file system: bytes lie in files that were unlinked when they were made, in memory
  * where the machine has a file system there. It writes one turn of the event loop behind, so that whoever must wait does.
  */
-import { createHash, type Hash } from "node:crypto";
 import { existsSync, openSync, readSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Failure } from "../../src/base/failure.ts";
-import { algorithmOf, type Digest, finishDigest } from "../../src/oci/digest.ts";
-import { BARRIER_BYTES, type BlobStore, type Ingest } from "../../src/store/blobstore.ts";
+import { algorithmOf, type Digest, digestOf } from "../../src/oci/digest.ts";
+import { BARRIER_BYTES, type BlobStore, type Ingest, type Lane } from "../../src/store/blobstore.ts";
+import { Extents } from "../../src/store/extents.ts";
 import { type Follower, GrowingFollower, StoredFollower, type Waiter, type Watched } from "../../src/store/follower.ts";
 import { OpenFile } from "../../src/store/openfile.ts";
 
 const PLACE = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
 const HIGH_WATER_BYTES = 1024 * 1024;
+const LANE_BYTES = 64 * 1024;
 let serial = 0;
 
 interface Stored {
@@ -90,22 +91,21 @@ class MemoryIngest implements Ingest, Watched {
   readonly digest: Digest;
   readonly #file: OpenFile;
   readonly #home: Home;
-  readonly #hash: Hash;
   readonly #waiters = new Set<Waiter>();
   #sizeBytes: number | undefined;
   #received = 0;
-  #written = 0;
-  #pending: Buffer[] = [];
+  readonly #written = new Extents();
+  readonly #drains: (() => void)[] = [];
+  #pendingBytes = 0;
+  #pending: { readonly at: number; readonly chunk: Buffer }[] = [];
   #verified = false;
   #failure: Error | undefined;
-  #drain: (() => void) | undefined;
   #closed = false;
 
   constructor(digest: Digest, file: OpenFile, home: Home) {
     this.digest = digest;
     this.#file = file;
     this.#home = home;
-    this.#hash = createHash(algorithmOf(digest));
   }
 
   get receivedBytes(): number {
@@ -124,18 +124,34 @@ class MemoryIngest implements Ingest, Watched {
   }
 
   write(chunk: Buffer): boolean {
-    if (this.#failure !== undefined) throw this.#failure;
-    this.#received += chunk.length;
-    if (this.#sizeBytes !== undefined && this.#received > this.#sizeBytes)
-      throw new Failure("corrupt", "too many bytes");
-    this.#hash.update(chunk);
-    if (this.#pending.length === 0) setImmediate(() => this.#flush());
-    this.#pending.push(chunk);
-    return this.#received - this.#written < HIGH_WATER_BYTES;
+    return this.#put(this.#received, chunk);
   }
 
   onDrain(callback: () => void): void {
-    this.#drain = callback;
+    this.#drains.push(callback);
+  }
+
+  lane(start: number, end = this.#sizeBytes ?? Number.POSITIVE_INFINITY): Lane {
+    const ingest = this;
+    const space = Buffer.alloc(LANE_BYTES);
+    let position = start;
+    return {
+      get position() {
+        return position;
+      },
+      get isFull() {
+        return position >= end;
+      },
+      space: () => (position < end ? space.subarray(0, end - position) : space),
+      filled(count) {
+        if (position + count > end) throw new Failure("corrupt", "too many bytes");
+        const at = position;
+        position += count;
+        return ingest.#put(at, Buffer.from(space.subarray(0, count)));
+      },
+      onDrain: (callback) => ingest.#drains.push(callback),
+      close() {},
+    };
   }
 
   async finish(): Promise<{ sizeBytes: number; stored: Promise<void> }> {
@@ -143,7 +159,9 @@ class MemoryIngest implements Ingest, Watched {
       throw new Failure("corrupt", "too few bytes");
     this.#flush();
     if (this.#failure !== undefined) throw this.#failure;
-    const found = finishDigest(algorithmOf(this.digest), this.#hash);
+    const whole = Buffer.alloc(this.#received);
+    if (whole.length > 0) readSync(this.#file.fd, whole, 0, whole.length, 0);
+    const found = digestOf(whole, algorithmOf(this.digest));
     if (found !== this.digest) {
       throw new Failure("corrupt", `other content: ${found}`, { detail: { expected: this.digest, found } });
     }
@@ -161,6 +179,7 @@ class MemoryIngest implements Ingest, Watched {
     this.#pending = [];
     this.#home.end();
     this.#wake();
+    for (const drain of this.#drains.splice(0)) drain();
   }
 
   follow(onClose: () => void): Follower {
@@ -169,9 +188,9 @@ class MemoryIngest implements Ingest, Watched {
   }
 
   visible(): number {
-    if (this.#verified) return this.#written;
+    if (this.#verified) return this.#written.prefix;
     if (this.#sizeBytes === undefined) return 0;
-    return Math.max(0, Math.min(this.#written, this.#sizeBytes - BARRIER_BYTES));
+    return Math.max(0, Math.min(this.#written.prefix, this.#sizeBytes - BARRIER_BYTES));
   }
 
   failure(): Error | undefined {
@@ -192,19 +211,28 @@ class MemoryIngest implements Ingest, Watched {
     this.#file.release();
   }
 
+  #put(at: number, chunk: Buffer): boolean {
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#received += chunk.length;
+    if (this.#sizeBytes !== undefined && this.#received > this.#sizeBytes)
+      throw new Failure("corrupt", "too many bytes");
+    if (this.#pending.length === 0) setImmediate(() => this.#flush());
+    this.#pending.push({ at, chunk });
+    this.#pendingBytes += chunk.length;
+    return this.#pendingBytes < HIGH_WATER_BYTES;
+  }
+
   #flush(): void {
     if (this.#closed) return;
-    for (const chunk of this.#pending.splice(0)) {
-      for (let at = 0; at < chunk.length; ) {
-        const count = writeSync(this.#file.fd, chunk, at, chunk.length - at, this.#written);
-        at += count;
-        this.#written += count;
+    this.#pendingBytes = 0;
+    for (const { at, chunk } of this.#pending.splice(0)) {
+      for (let from = 0; from < chunk.length; ) {
+        from += writeSync(this.#file.fd, chunk, from, chunk.length - from, at + from);
       }
+      this.#written.add(at, at + chunk.length);
     }
     this.#wake();
-    const drain = this.#drain;
-    this.#drain = undefined;
-    drain?.();
+    for (const drain of this.#drains.splice(0)) drain();
   }
 
   #wake(): void {

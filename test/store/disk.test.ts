@@ -14,11 +14,15 @@ import { makeTempDir } from "../kit/temp.ts";
 
 describeBlobStore("disk", async () => {
   const dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
   return {
-    store: await DiskStore.open(dir.path),
+    store,
     mark: dir.path,
     leftovers: () => filesUnder(join(dir.path, "partial")),
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: async () => {
+      await store.stop();
+      await dir[Symbol.asyncDispose]();
+    },
   };
 });
 
