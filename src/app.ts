@@ -195,7 +195,9 @@ async function openSources(
     const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
     const upstream = createUpstream(name, { ...settings, credentials, offline: config.offline }, surroundings);
     const maxPasses = Math.max(1, Math.floor(settings.limits.connections / 4));
-    const source: Source = { name, upstream, freshness: settings.freshness, maxPasses };
+    // Further connections for one blob are taken from what other blobs need.
+    const segments = Math.min(settings.segments, maxPasses);
+    const source: Source = { name, upstream, freshness: settings.freshness, maxPasses, segments };
     opened.push({ source, hosts: settings.hosts, repositories: settings.repositories });
   }
   return opened;

@@ -84,6 +84,11 @@ export const upstream = section("A registry to pull from.", {
     ),
     bandwidth: unsupported("bandwidth", "Bytes from the upstream per second; not supported by this version.", null),
   }),
+  segments: count(
+    "Connections one large blob is fetched by, where one is slower than several; 1 = one request.",
+    4,
+    16,
+  ),
   repositories: section("What may be pulled through; what deny names is refused even where allow names it.", {
     allow: patternList("Repositories that may be pulled.", ["**"], ["**"]),
     deny: patternList("Repositories that may not.", [], ["internal/**"]),

@@ -1,18 +1,16 @@
 /**
  * One fill: an ingest fed by an upstream.
  *
- * It asks the upstream once; where the body breaks, it goes on at the byte it reached, hash state kept. Its life depends
- * on the mirror's policy alone. When `run` resolves, the blob is stored or nothing of it is left.
+ * The upstream is asked for each byte once (`download.ts`). Its life depends on the mirror's policy alone. When `run` resolves, the blob is stored or nothing of it is left.
  */
-import { pause } from "../base/clock.ts";
-import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import { BARRIER_BYTES, type Ingest } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
-import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import type { Absence } from "../upstream/upstream.ts";
 import { noRoom, type Room, refusalOf } from "./capacity.ts";
-import { PROGRESS_BYTES, planAbandoned, planResumption } from "./fillpolicy.ts";
-import { pump } from "./pump.ts";
+import { type Begun, Download } from "./download.ts";
+import { planAbandoned } from "./fillpolicy.ts";
 import type { Route } from "./route.ts";
 import type { FillParts, FillProgress, Ticket } from "./ticket.ts";
 
@@ -115,68 +113,32 @@ export class Fill {
   }
 
   async #fill(): Promise<void> {
-    let fruitless = 0;
-    for (;;) {
-      const from = this.#ingest?.receivedBytes ?? 0;
-      try {
-        const absence = await this.#fetch(from);
-        if (absence !== undefined) {
-          this.#ready.resolve(absence);
-          return;
-        }
-        break;
-      } catch (error) {
-        this.#abort.signal.throwIfAborted();
-        const receivedBytes = this.#ingest?.receivedBytes ?? 0;
-        fruitless = receivedBytes - from >= PROGRESS_BYTES ? 0 : fruitless + 1;
-        const delayMs = planResumption({ error, receivedBytes, fruitless });
-        if (delayMs === undefined) throw error;
-        this.#parts.notices.emit("fillResumed", {
-          upstream: this.route.upstream,
-          digest: this.digest,
-          atByte: receivedBytes,
-          reason: messageOf(error),
-        });
-        await pause(this.#parts.clock, delayMs, this.#abort.signal);
-      }
-    }
-    await this.#finish();
+    const { clock, notices } = this.#parts;
+    const download = new Download({
+      route: this.route,
+      digest: this.digest,
+      sizeHint: this.#sizeHint,
+      signal: this.#abort.signal,
+      clock,
+      begin: (sizeBytes) => this.#begin(sizeBytes),
+      resumed: (atByte, reason) => {
+        notices.emit("fillResumed", { upstream: this.route.upstream, digest: this.digest, atByte, reason });
+      },
+    });
+    const absence = await download.run();
+    if (absence === undefined) await this.#finish();
+    else this.#ready.resolve(absence);
   }
 
-  /** One request to the upstream, read to its end. */
-  async #fetch(from: number): Promise<Absence | undefined> {
-    const { upstream } = this.route.source;
-    const range = from === 0 ? undefined : { start: from };
-    const answer = await upstream.openBlob(this.route.repository, this.digest, range, this.#abort.signal);
-    if (isAbsence(answer)) {
-      if (from === 0) return answer;
-      throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
-    }
-    try {
-      const sizeBytes = answer.sizeBytes ?? this.#ingest?.sizeBytes ?? this.#sizeHint;
-      const ingest = this.#ingest ?? (await this.#begin(sizeBytes));
-      if (sizeBytes !== undefined) ingest.declareSize(sizeBytes);
-      if (from === 0) this.#confirmed(sizeBytes);
-      if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);
-      await pump(answer.body, from - answer.startByte, ingest, this.#room?.limitBytes);
-      if (ingest.sizeBytes !== undefined && ingest.receivedBytes < ingest.sizeBytes) {
-        throw new Failure(
-          "unreachable",
-          `the upstream ended after ${ingest.receivedBytes} of ${ingest.sizeBytes} bytes`,
-        );
-      }
-    } finally {
-      answer.body.destroy();
-    }
-    return undefined;
-  }
-
-  async #begin(sizeBytes: number | undefined): Promise<Ingest> {
+  async #begin(sizeBytes: number | undefined): Promise<Begun> {
     const room = await this.#parts.capacity.reserve(sizeBytes);
     if (typeof room === "string") throw noRoom(room);
     this.#room = room;
     this.#ingest = await this.#opening;
-    return this.#ingest;
+    if (sizeBytes !== undefined) this.#ingest.declareSize(sizeBytes);
+    this.#confirmed(sizeBytes);
+    if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);
+    return { ingest: this.#ingest, limitBytes: room.limitBytes };
   }
 
   /** The upstream sent nothing to write. */

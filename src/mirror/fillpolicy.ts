@@ -33,6 +33,99 @@ export function planResumption(broken: BrokenFill): number | undefined {
   return 100 * 4 ** broken.fruitless;
 }
 
+/** Blobs below this are not worth more than one request. */
+export const SEGMENTED_FROM_BYTES = 64 * MIB;
+/** The first piece: small, for it may show that one connection is fast enough for all the rest. */
+export const FIRST_PIECE_BYTES = 16 * MIB;
+const MIN_PIECE_BYTES = 8 * MIB;
+const MAX_PIECE_BYTES = 32 * MIB;
+/** How far ahead of the first missing byte pieces may begin: they are read back from the page cache to be hashed. */
+const LOOK_AHEAD_BYTES = 256 * MIB;
+/** Where one connection brings this much, it is not the connection that limits. */
+const FAST_BYTES_PER_SECOND = 100_000_000;
+/** By how much twice the connections must be faster, to be worth it. */
+const WORTHWHILE = 1.3;
+
+/** What is known of how the speed of a fill answers to the number of its connections. */
+export interface Course {
+  /** How many there should be now. */
+  readonly connections: number;
+  readonly limit: number;
+  /** The number before, and how fast it was. */
+  readonly before: { readonly connections: number; readonly bytesPerSecond: number } | undefined;
+  /** Nothing more will be tried. */
+  readonly settled: boolean;
+}
+
+export function beginCourse(limit: number): Course {
+  return { connections: 1, limit, before: undefined, settled: limit <= 1 };
+}
+
+/** The next number of connections, from what the present number brings all together. */
+export function planCourse(course: Course, bytesPerSecond: number): Course {
+  const { connections, limit, before, settled } = course;
+  if (settled) return course;
+  if (before !== undefined && bytesPerSecond < before.bytesPerSecond * WORTHWHILE) {
+    return { ...course, connections: before.connections, settled: true };
+  }
+  if (connections >= limit || bytesPerSecond >= FAST_BYTES_PER_SECOND * connections) {
+    return { ...course, settled: true };
+  }
+  return { ...course, connections: Math.min(limit, connections * 2), before: { connections, bytesPerSecond } };
+}
+
+/** The upstream refused one of `running` connections: no more than the others. */
+export function planRefused(course: Course, running: number): Course {
+  const connections = Math.max(1, Math.min(course.connections, running - 1));
+  return { ...course, connections, settled: true };
+}
+
+export interface PieceSituation {
+  readonly course: Course;
+  /** The first byte that nobody was asked for. */
+  readonly nextByte: number;
+  readonly sizeBytes: number;
+  /** The first byte that has not come. */
+  readonly missingByte: number;
+}
+
+/** Where the piece that begins at `nextByte` ends, not inclusive; undefined where it has to wait, or there is none. */
+export function planPiece({ course, nextByte, sizeBytes, missingByte }: PieceSituation): number | undefined {
+  const left = sizeBytes - nextByte;
+  if (left <= 0) return undefined;
+  // One connection needs no more than one request.
+  if (course.settled && course.connections === 1) return sizeBytes;
+  if (nextByte - missingByte >= LOOK_AHEAD_BYTES) return undefined;
+  // Towards the end they grow smaller, so that all connections end at about the same time.
+  const share = Math.ceil(left / (2 * course.connections));
+  const length = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, share));
+  return left - length < MIN_PIECE_BYTES ? sizeBytes : nextByte + length;
+}
+
+export interface BrokenPiece extends BrokenFill {
+  /** Bytes that the request which broke has brought. */
+  readonly gainedBytes: number;
+  /** Whether other connections bring pieces of the same blob. */
+  readonly alone: boolean;
+}
+
+const MAX_LIMITED_WAIT_MS = 10_000;
+
+/**
+ * After a break of one of several requests for a blob: leave the rest of the piece to the other connections, ask for it
+ * again after so many milliseconds, or give up (undefined).
+ */
+export function planBroken(broken: BrokenPiece): "leave" | number | undefined {
+  const { error, fruitless, receivedBytes } = broken;
+  if (!isFailure(error) || receivedBytes === 0) return undefined;
+  const refused = ["limited", "unreachable"].includes(error.kind) || error.upstreamStatus === 416;
+  if (refused && !broken.alone && broken.gainedBytes === 0 && fruitless <= MAX_FRUITLESS) return "leave";
+  if (error.kind !== "limited") return planResumption(broken);
+  // A single request for the whole blob would not have been limited in its middle: ours are worth a little patience.
+  const waitMs = error.retryAfterMs ?? 1000 * 2 ** fruitless;
+  return fruitless >= MAX_FRUITLESS || waitMs > MAX_LIMITED_WAIT_MS ? undefined : waitMs;
+}
+
 export interface RangeSituation {
   /** First byte the client wants. */
   readonly startByte: number;

@@ -1,48 +1,73 @@
 /**
- * Moves an upstream's body into an ingest: no promise and no copy per piece, and the upstream waits for the disk.
+ * Moves an upstream's body into a lane of an ingest: no promise and no copy per chunk, and the upstream waits for the disk.
  */
+
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Flow, Sink } from "../base/flow.ts";
-import type { Ingest } from "../store/blobstore.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Lane } from "../store/blobstore.ts";
+import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { noRoom } from "./capacity.ts";
+import type { Route } from "./route.ts";
 
-const PIECE_BYTES = 256 * 1024;
-/** What is worth handing over by itself, where the rest of a piece has room for more. */
-const MIN_REST_BYTES = 64 * 1024;
+/** A blob's body, or a part of it. Whoever has it destroys the flow. */
+export interface Arrival {
+  readonly startByte: number;
+  readonly bodyBytes: number | undefined;
+  readonly sizeBytes: number | undefined;
+  readonly flow: Flow;
+}
+
+export async function openArrival(
+  route: Route,
+  digest: Digest,
+  range: { readonly start: number; readonly end?: number } | undefined,
+  signal: AbortSignal,
+): Promise<Arrival | Absence> {
+  const answer = await route.source.upstream.openBlob(route.repository, digest, range, signal);
+  if (isAbsence(answer)) return answer;
+  const { startByte, bodyBytes, sizeBytes, body } = answer;
+  return { startByte, bodyBytes, sizeBytes, flow: body };
+}
+
+export interface PumpOptions {
+  /** How many bytes at the body's start are there already (an upstream that ignores ranges). */
+  readonly skipBytes: number;
+  /** How far the blob may go, where its size is not known. */
+  readonly limitBytes: number;
+  /** The body goes on for others when the lane is full. */
+  readonly goesOn: boolean;
+}
+
+const SKIP_SPACE_BYTES = 64 * 1024;
 
 /**
- * Resolves when the body has ended and every byte of it was taken over.
- * @param skipBytes how many bytes at the body's start the ingest has already (an upstream that ignores ranges).
- * @param limitBytes how large the whole blob may become; the upstream may not have said how large it is.
+ * Resolves when the body has ended, or brought what it should, and every byte was taken over.
  * @throws whatever the body or the ingest fails with.
  */
-export function pump(
-  body: Flow,
-  skipBytes: number,
-  ingest: Ingest,
-  limitBytes = Number.POSITIVE_INFINITY,
-): Promise<void> {
-  let skip = skipBytes;
-  let space = Buffer.allocUnsafeSlow(PIECE_BYTES);
-  const sink: Sink = {
-    space: () => space,
-    filled(count) {
-      const dropped = Math.min(skip, count);
-      skip -= dropped;
-      const bytes = space.subarray(dropped, count);
-      // The ingest keeps what it is given.
-      space = space.length - count < MIN_REST_BYTES ? Buffer.allocUnsafeSlow(PIECE_BYTES) : space.subarray(count);
-      if (bytes.length === 0) return true;
-      if (ingest.sizeBytes === undefined && ingest.receivedBytes + bytes.length > limitBytes) {
-        throw noRoom("cache-full");
-      }
-      if (ingest.write(bytes)) return true;
-      ingest.onDrain(() => body.resume());
-      return false;
-    },
-  };
+export function pump(flow: Flow, lane: Lane, { skipBytes, limitBytes, goesOn }: PumpOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    body.pour(sink, (error) => {
+    let skip = skipBytes;
+    const waste = skipBytes > 0 ? new Uint8Array(SKIP_SPACE_BYTES) : undefined;
+    const sink: Sink = {
+      space: () => (skip > 0 && waste !== undefined ? waste.subarray(0, Math.min(skip, waste.length)) : lane.space()),
+      filled(count) {
+        if (skip > 0) {
+          skip -= count;
+          return true;
+        }
+        if (lane.position + count > limitBytes) throw noRoom("cache-full");
+        const more = lane.filled(count);
+        if (goesOn && lane.isFull) {
+          flow.destroy();
+          resolve();
+          return false;
+        }
+        if (!more) lane.onDrain(() => flow.resume());
+        return more;
+      },
+    };
+    flow.pour(sink, (error) => {
       if (error === undefined) resolve();
       else reject(isFailure(error) ? error : new Failure("unreachable", messageOf(error), { cause: error }));
     });

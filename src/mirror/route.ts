@@ -13,6 +13,8 @@ export interface Source {
   readonly freshness: FreshnessPolicy;
   /** How many ranges may be passed through at once. */
   readonly maxPasses: number;
+  /** How many connections one large blob may be fetched by. */
+  readonly segments: number;
 }
 
 export interface Route extends Place {

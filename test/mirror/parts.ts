@@ -28,7 +28,7 @@ export function routeOf(upstream = "docker.io", name = "library/alpine", freshne
     listReferrers: unasked,
     close: async () => {},
   };
-  return makeRoute({ name: upstream, upstream: silent, freshness, maxPasses: 1 }, parseRepository(name));
+  return makeRoute({ name: upstream, upstream: silent, freshness, maxPasses: 1, segments: 1 }, parseRepository(name));
 }
 
 /** Notices, and the facts of one kind as they come. */

@@ -1,0 +1,269 @@
+/**
+ * Brings one blob's bytes from the upstream into an ingest: by one request, or, where one connection is what limits a
+ * large blob, by several, each for a piece.
+ *
+ * No byte is asked for twice: pieces are given out once, and one that breaks is taken up at the byte it reached, by its
+ * own connection or another. How many connections there are is policy (`planCourse`). When `run` settles, none is left.
+ */
+import { type Clock, pause } from "../base/clock.ts";
+import { Failure, messageOf } from "../base/failure.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { Ingest } from "../store/blobstore.ts";
+import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import {
+  beginCourse,
+  type Course,
+  FIRST_PIECE_BYTES,
+  PROGRESS_BYTES,
+  planBroken,
+  planCourse,
+  planPiece,
+  planRefused,
+  planResumption,
+  SEGMENTED_FROM_BYTES,
+} from "./fillpolicy.ts";
+import { type Arrival, openArrival, pump } from "./pump.ts";
+import type { Route } from "./route.ts";
+
+export interface Begun {
+  readonly ingest: Ingest;
+  /** How large the blob may become, where nobody says how large it is. */
+  readonly limitBytes: number;
+}
+
+export interface DownloadOptions {
+  readonly route: Route;
+  readonly digest: Digest;
+  readonly sizeHint: number | undefined;
+  readonly signal: AbortSignal;
+  readonly clock: Clock;
+  /** Called once, when the upstream begins to send it. */
+  begin(sizeBytes: number | undefined): Promise<Begun>;
+  /** The upstream was asked again from a byte that was reached. */
+  resumed(atByte: number, reason: string): void;
+}
+
+/** What one connection is to bring. */
+interface Piece {
+  /** The next byte. */
+  at: number;
+  /** Not inclusive; undefined where the size is not known. */
+  end: number | undefined;
+  /** False where all from `at` on is asked for. */
+  isPart: boolean;
+  /** Requests since the last one that brought something. */
+  fruitless: number;
+}
+
+const TICK_MS = 250;
+/** New connections first have to gain speed. */
+const SETTLING_TICKS = 1;
+const MEASURED_TICKS = 2;
+
+export class Download {
+  readonly #options: DownloadOptions;
+  readonly #abort = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #over = Promise.withResolvers<void>();
+  readonly #running = new Set<Piece>();
+  /** Pieces that a connection has left to others. */
+  readonly #left: Piece[] = [];
+  #course: Course;
+  #begun: Begun | undefined;
+  /** The first byte that is in no piece. */
+  #nextByte = 0;
+  #absence: Absence | undefined;
+  #failure: unknown;
+  #startedAt = 0;
+  #cancelTick: (() => void) | undefined;
+
+  constructor(options: DownloadOptions) {
+    this.#options = options;
+    this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
+    const worthIt = (options.sizeHint ?? 0) >= SEGMENTED_FROM_BYTES;
+    this.#course = beginCourse(worthIt ? options.route.source.segments : 1);
+  }
+
+  /** Resolves when every byte was taken over, or with the upstream's no. */
+  async run(): Promise<Absence | undefined> {
+    const isPart = !this.#course.settled;
+    const end = isPart ? FIRST_PIECE_BYTES : undefined;
+    this.#nextByte = end ?? Number.POSITIVE_INFINITY;
+    this.#connect({ at: 0, end, isPart, fruitless: 0 });
+    await this.#over.promise;
+    this.#cancelTick?.();
+    if (this.#failure !== undefined) throw this.#failure;
+    return this.#absence;
+  }
+
+  #connect(first: Piece): void {
+    this.#running.add(first);
+    this.#carry(first)
+      .catch((error: unknown) => {
+        this.#failure ??= error;
+        this.#abort.abort(error);
+      })
+      .finally(() => {
+        if (this.#failure === undefined) this.#spread();
+        if (this.#running.size === 0) this.#over.resolve();
+      });
+  }
+
+  /** As many connections as there should be, if there is something for them to bring. */
+  #spread(): void {
+    while (this.#running.size < this.#course.connections) {
+      const piece = this.#take();
+      if (piece === undefined) return;
+      this.#connect(piece);
+    }
+  }
+
+  /** One connection's work: piece after piece, while there are no more connections than there should be. */
+  async #carry(first: Piece): Promise<void> {
+    for (let piece: Piece | undefined = first; piece !== undefined; ) {
+      try {
+        await this.#bring(piece);
+      } finally {
+        this.#running.delete(piece);
+      }
+      if (this.#absence !== undefined) return;
+      this.#judgeFirst(piece);
+      piece = this.#running.size < this.#course.connections ? this.#take() : undefined;
+      if (piece !== undefined) this.#running.add(piece);
+    }
+  }
+
+  #take(): Piece | undefined {
+    const sizeBytes = this.#begun?.ingest.sizeBytes;
+    const left = this.#left.shift();
+    if (left !== undefined || sizeBytes === undefined) return left;
+    const at = this.#nextByte;
+    const missingByte = Math.min(at, ...[...this.#running].map((piece) => piece.at));
+    const end = planPiece({ course: this.#course, nextByte: at, sizeBytes, missingByte });
+    if (end === undefined) return undefined;
+    this.#nextByte = end;
+    return { at, end, isPart: true, fruitless: 0 };
+  }
+
+  /** Brings all of a piece, or leaves the rest of it to others. */
+  async #bring(piece: Piece): Promise<void> {
+    for (;;) {
+      const from = piece.at;
+      try {
+        await this.#request(piece);
+        if (this.#absence !== undefined || piece.end === undefined || piece.at >= piece.end) return;
+        const { ingest } = this.#begun ?? { ingest: undefined };
+        const bytes = ingest?.receivedBytes ?? 0;
+        throw new Failure("unreachable", `the upstream ended after ${bytes} of ${ingest?.sizeBytes} bytes`);
+      } catch (error) {
+        this.#signal.throwIfAborted();
+        const gainedBytes = piece.at - from;
+        piece.fruitless = gainedBytes >= PROGRESS_BYTES ? 0 : piece.fruitless + 1;
+        const receivedBytes = this.#begun?.ingest.receivedBytes ?? 0;
+        const broken = { error, receivedBytes, fruitless: piece.fruitless };
+        const alone = this.#running.size === 1;
+        const plan = piece.isPart ? planBroken({ ...broken, gainedBytes, alone }) : planResumption(broken);
+        if (plan === undefined) throw error;
+        if (plan === "leave") {
+          this.#course = planRefused(this.#course, this.#running.size);
+          this.#left.push(piece);
+          return;
+        }
+        this.#options.resumed(piece.at, messageOf(error));
+        await pause(this.#options.clock, plan, this.#signal);
+      }
+    }
+  }
+
+  /** One request, read to its end. */
+  async #request(piece: Piece): Promise<void> {
+    const { route, digest } = this.#options;
+    const range =
+      piece.isPart && piece.end !== undefined ? { start: piece.at, end: piece.end - 1 } : rangeFrom(piece.at);
+    const arrival = await openArrival(route, digest, range, this.#signal);
+    if (isAbsence(arrival)) {
+      if (this.#begun === undefined) this.#absence = arrival;
+      else throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
+      return;
+    }
+    try {
+      const { ingest, limitBytes } = this.#begun ?? (await this.#begin(piece, arrival));
+      if (arrival.sizeBytes !== undefined) ingest.declareSize(arrival.sizeBytes);
+      const skipBytes = piece.at - arrival.startByte;
+      if (skipBytes > 0 && piece.isPart) this.#ignored(piece, ingest);
+      const lane = ingest.lane(piece.at, piece.end);
+      const options = {
+        skipBytes,
+        limitBytes: ingest.sizeBytes === undefined ? limitBytes : Number.POSITIVE_INFINITY,
+        goesOn: skipBytes > 0 && piece.end !== ingest.sizeBytes,
+      };
+      try {
+        await pump(arrival.flow, lane, options);
+      } finally {
+        arrival.flow.destroy();
+        piece.at = lane.position;
+        lane.close();
+      }
+    } finally {
+      arrival.flow.destroy();
+    }
+  }
+
+  async #begin(piece: Piece, arrival: Arrival): Promise<Begun> {
+    const sizeBytes = arrival.sizeBytes ?? this.#options.sizeHint;
+    this.#startedAt = this.#options.clock.now();
+    this.#begun = await this.#options.begin(sizeBytes);
+    const { bodyBytes } = arrival;
+    if (!piece.isPart || bodyBytes === undefined || piece.end === undefined || bodyBytes > piece.end) {
+      // One body brings it all, whatever was asked for.
+      this.#course = beginCourse(1);
+      piece.isPart = false;
+      piece.end = sizeBytes;
+      this.#nextByte = Number.POSITIVE_INFINITY;
+    } else {
+      if (sizeBytes !== undefined && sizeBytes < piece.end) piece.end = sizeBytes;
+      this.#tick(0, 0, 0);
+    }
+    return this.#begun;
+  }
+
+  /** A further request for a piece is answered with the whole blob, of which all before the piece is there already. */
+  #ignored(piece: Piece, ingest: Ingest): void {
+    if (this.#running.size > 1) throw new Failure("unreachable", "the upstream no longer sends ranges");
+    this.#course = planRefused(this.#course, 1);
+    if (this.#nextByte !== piece.end || this.#left.length > 0) return;
+    piece.end = ingest.sizeBytes;
+    this.#nextByte = Number.POSITIVE_INFINITY;
+  }
+
+  /** The first piece may show early that one connection is enough. */
+  #judgeFirst(piece: Piece): void {
+    if (piece.end !== FIRST_PIECE_BYTES || this.#course.connections > 1) return;
+    const elapsedMs = Math.max(1, this.#options.clock.now() - this.#startedAt);
+    const planned = planCourse(this.#course, (FIRST_PIECE_BYTES * 1000) / elapsedMs);
+    if (planned.settled) this.#course = planned;
+  }
+
+  /** Measures what the present number of connections brings, and goes on to the next. */
+  #tick(count: number, sinceMs: number, sinceBytes: number): void {
+    const { clock } = this.#options;
+    this.#cancelTick = clock.after(TICK_MS, () => {
+      const bytes = this.#begun?.ingest.receivedBytes ?? 0;
+      const now = clock.now();
+      if (count < SETTLING_TICKS) this.#tick(count + 1, now, bytes);
+      else if (count < SETTLING_TICKS + MEASURED_TICKS - 1) this.#tick(count + 1, sinceMs, sinceBytes);
+      else {
+        const before = this.#course.connections;
+        // Less than what should run is no measure of it.
+        if (this.#running.size < before) return;
+        this.#course = planCourse(this.#course, ((bytes - sinceBytes) * 1000) / Math.max(1, now - sinceMs));
+        if (this.#course.connections > before) this.#spread();
+        if (!this.#course.settled) this.#tick(0, 0, 0);
+      }
+    });
+  }
+}
+
+function rangeFrom(start: number): { readonly start: number } | undefined {
+  return start === 0 ? undefined : { start };
+}
