@@ -22,6 +22,7 @@ import {
   planResumption,
   SEGMENTED_FROM_BYTES,
 } from "./fillpolicy.ts";
+import type { Pace } from "./pace.ts";
 import { type Arrival, openArrival, pump } from "./pump.ts";
 import type { Route } from "./route.ts";
 
@@ -37,6 +38,7 @@ export interface DownloadOptions {
   readonly sizeHint: number | undefined;
   readonly signal: AbortSignal;
   readonly clock: Clock;
+  readonly pace: Pace;
   /** Called once, when the upstream begins to send it. */
   begin(sizeBytes: number | undefined): Promise<Begun>;
   /** The upstream was asked again from a byte that was reached. */
@@ -80,12 +82,12 @@ export class Download {
   constructor(options: DownloadOptions) {
     this.#options = options;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
-    const worthIt = (options.sizeHint ?? 0) >= SEGMENTED_FROM_BYTES;
-    this.#course = beginCourse(worthIt ? options.route.source.segments : 1);
+    this.#course = beginCourse(1);
   }
 
   /** Resolves when every byte was taken over, or with the upstream's no. */
   async run(): Promise<Absence | undefined> {
+    this.#course = await this.#judgeUpstream();
     const isPart = !this.#course.settled;
     const end = isPart ? FIRST_PIECE_BYTES : undefined;
     this.#nextByte = end ?? Number.POSITIVE_INFINITY;
@@ -93,7 +95,31 @@ export class Download {
     await this.#over.promise;
     this.#cancelTick?.();
     if (this.#failure !== undefined) throw this.#failure;
+    if (!isPart && this.#begun !== undefined) {
+      this.#options.pace.brought(this.#begun.ingest.receivedBytes, this.#options.clock.now() - this.#startedAt);
+    }
     return this.#absence;
+  }
+
+  /** Whether pieces may be worth it. An upstream that nothing is known of is asked for the size: that shows how far it is. */
+  async #judgeUpstream(): Promise<Course> {
+    const { route, digest, sizeHint = 0, pace } = this.#options;
+    const { segments, upstream } = route.source;
+    if (segments === 1 || sizeHint < SEGMENTED_FROM_BYTES) return beginCourse(1);
+    if (!pace.isKnown) {
+      // What it says of the blob itself, the request for it will say again.
+      await this.#timed(() => upstream.headBlob(route.repository, digest, this.#signal)).catch(() => {});
+      this.#signal.throwIfAborted();
+    }
+    return beginCourse(pace.mayBeSlow ? segments : 1);
+  }
+
+  async #timed<T>(ask: () => Promise<T>): Promise<T> {
+    const { clock, pace } = this.#options;
+    const sentAt = clock.now();
+    const answered = await ask();
+    pace.answered(clock.now() - sentAt);
+    return answered;
   }
 
   #connect(first: Piece): void {
@@ -180,7 +206,7 @@ export class Download {
     const { route, digest } = this.#options;
     const range =
       piece.isPart && piece.end !== undefined ? { start: piece.at, end: piece.end - 1 } : rangeFrom(piece.at);
-    const arrival = await openArrival(route, digest, range, this.#signal);
+    const arrival = await this.#timed(() => openArrival(route, digest, range, this.#signal));
     if (isAbsence(arrival)) {
       if (this.#begun === undefined) this.#absence = arrival;
       else throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");

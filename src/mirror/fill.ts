@@ -12,7 +12,7 @@ import { noRoom, type Room, refusalOf } from "./capacity.ts";
 import { type Begun, Download } from "./download.ts";
 import { planAbandoned } from "./fillpolicy.ts";
 import type { Route } from "./route.ts";
-import type { FillParts, FillProgress, Ticket } from "./ticket.ts";
+import type { FillProgress, FillSurroundings, Ticket } from "./ticket.ts";
 
 /** How long a fill that nobody waits for is kept, if it is not worth finishing. */
 const GRACE_MS = 10_000;
@@ -21,7 +21,7 @@ const MEASURED_AFTER_MS = 1000;
 export class Fill {
   readonly digest: Digest;
   readonly route: Route;
-  readonly #parts: FillParts;
+  readonly #parts: FillSurroundings;
   readonly #sizeHint: number | undefined;
   readonly #abort = new AbortController();
   readonly #ready = Promise.withResolvers<Absence | undefined>();
@@ -36,7 +36,7 @@ export class Fill {
   #over = false;
   #forget: () => void = () => {};
 
-  constructor(parts: FillParts, route: Route, digest: Digest, sizeHint: number | undefined) {
+  constructor(parts: FillSurroundings, route: Route, digest: Digest, sizeHint: number | undefined) {
     this.#parts = parts;
     this.route = route;
     this.digest = digest;
@@ -113,13 +113,14 @@ export class Fill {
   }
 
   async #fill(): Promise<void> {
-    const { clock, notices } = this.#parts;
+    const { clock, notices, pace } = this.#parts;
     const download = new Download({
       route: this.route,
       digest: this.digest,
       sizeHint: this.#sizeHint,
       signal: this.#abort.signal,
       clock,
+      pace,
       begin: (sizeBytes) => this.#begin(sizeBytes),
       resumed: (atByte, reason) => {
         notices.emit("fillResumed", { upstream: this.route.upstream, digest: this.digest, atByte, reason });

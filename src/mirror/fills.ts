@@ -7,6 +7,7 @@
 import { Failure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import { Fill } from "./fill.ts";
+import { Pace } from "./pace.ts";
 import type { Route } from "./route.ts";
 import type { FillParts, Ticket } from "./ticket.ts";
 
@@ -18,6 +19,8 @@ export class Fills {
   readonly #running = new Map<Digest, Fill>();
   /** Everything that has not ended, what is cleaning up after a failure included. */
   readonly #unended = new Set<Fill>();
+  /** By upstream. */
+  readonly #paces = new Map<string, Pace>();
   #stopped = false;
 
   constructor(parts: FillParts) {
@@ -40,7 +43,7 @@ export class Fills {
     if (this.#running.size >= MAX_FILLS) {
       throw new Failure("overloaded", `${MAX_FILLS} downloads from upstreams are running`, { retryAfterMs: 2000 });
     }
-    const fill = new Fill(this.#parts, route, digest, sizeHint);
+    const fill = new Fill({ ...this.#parts, pace: this.#paceOf(route.upstream) }, route, digest, sizeHint);
     this.#running.set(digest, fill);
     const ticket = fill.join(false);
     this.#unended.add(fill);
@@ -53,6 +56,14 @@ export class Fills {
     this.#stopped = true;
     const reason = new Failure("overloaded", "the mirror is shutting down");
     await Promise.all([...this.#unended].map((fill) => fill.stop(reason)));
+  }
+
+  #paceOf(upstream: string): Pace {
+    const known = this.#paces.get(upstream);
+    if (known !== undefined) return known;
+    const pace = new Pace();
+    this.#paces.set(upstream, pace);
+    return pace;
   }
 
   #forget(digest: Digest, fill: Fill): void {

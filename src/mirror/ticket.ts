@@ -11,6 +11,7 @@ import type { Follower } from "../store/follower.ts";
 import type { Absence } from "../upstream/upstream.ts";
 import type { Capacity } from "./capacity.ts";
 import type { MirrorNotices } from "./notices.ts";
+import type { Pace } from "./pace.ts";
 
 /** One client's interest in a fill. */
 export interface Ticket {
@@ -45,4 +46,9 @@ export interface FillParts {
   readonly graph: Graph;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
+}
+
+/** A fill's parts, with what is known of its upstream. */
+export interface FillSurroundings extends FillParts {
+  readonly pace: Pace;
 }

@@ -130,10 +130,7 @@ export class DiskIngest implements Ingest, Watched {
           if (slab.bytes.length === LARGE_BYTES) this.#largeSlabs -= 1;
           slabs.giveBack(slab);
         },
-        write: (piece) => {
-          this.#pen ??= isTiny ? this.#loopPen() : this.#threadPen();
-          this.#pen.write(piece);
-        },
+        write: (piece) => this.#put(piece, isTiny),
         closed: () => this.#lanes.delete(lane),
       },
       start,
@@ -252,6 +249,17 @@ export class DiskIngest implements Ingest, Watched {
       done: (piece) => this.#done(piece),
       failed: (error) => void this.fail(error),
     };
+  }
+
+  /** A piece of a lane. What goes wrong is told by the next bytes. */
+  #put(piece: Piece, isTiny: boolean): void {
+    try {
+      if (this.#failure === undefined) this.#pen ??= isTiny ? this.#loopPen() : this.#threadPen();
+    } catch (error) {
+      void this.fail(storageFailure("cannot write to the cache directory", error));
+    }
+    if (this.#failure === undefined && this.#pen !== undefined) this.#pen.write(piece);
+    else piece.from?.done(piece);
   }
 
   #done(piece: Piece): void {

@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { Failure } from "../../src/base/failure.ts";
-import { planAbandoned, planRange, planResumption } from "../../src/mirror/fillpolicy.ts";
+import {
+  beginCourse,
+  planAbandoned,
+  planBroken,
+  planCourse,
+  planPiece,
+  planRange,
+  planRefused,
+  planResumption,
+} from "../../src/mirror/fillpolicy.ts";
+import { Pace } from "../../src/mirror/pace.ts";
 
 const MIB = 1024 * 1024;
 const GIB = 1024 * MIB;
@@ -76,4 +86,105 @@ test("a fill that is further or faster is never the worse choice", () => {
       assert.equal(planRange({ ...situation, bytesPerSecond: bytesPerSecond + more }), "follow");
     }),
   );
+});
+
+const MB = 1_000_000;
+
+test("connections double while that is worth it, up to the limit", () => {
+  const one = beginCourse(6);
+  assert.equal(one.connections, 1);
+  const two = planCourse(one, 10 * MB);
+  assert.equal(two.connections, 2);
+  const four = planCourse(two, 19 * MB);
+  assert.equal(four.connections, 4);
+  const six = planCourse(four, 35 * MB);
+  assert.equal(six.connections, 6);
+  const settled = planCourse(six, 50 * MB);
+  assert.deepEqual([settled.connections, settled.settled], [6, true]);
+  assert.equal(planCourse(settled, 1), settled);
+});
+
+test("connections that bring hardly more are given up, and none are tried where one is fast", () => {
+  const two = planCourse(beginCourse(4), 10 * MB);
+  const back = planCourse(two, 12 * MB);
+  assert.deepEqual([back.connections, back.settled], [1, true]);
+  const fast = planCourse(beginCourse(4), 100 * MB);
+  assert.deepEqual([fast.connections, fast.settled], [1, true]);
+  assert.equal(beginCourse(1).settled, true);
+});
+
+test("a refusal settles for what runs besides", () => {
+  const two = planCourse(beginCourse(4), 10 * MB);
+  assert.deepEqual([planRefused(two, 2).connections, planRefused(two, 2).settled], [1, true]);
+  assert.equal(planRefused(two, 1).connections, 1);
+});
+
+test("pieces follow one another without a gap or an overlap, end with the blob, and are never tiny", () => {
+  const shape = fc.record({
+    sizeBytes: fc.integer({ min: 64 * MIB, max: 10 * GIB }),
+    connections: fc.integer({ min: 1, max: 16 }),
+  });
+  fc.assert(
+    fc.property(shape, ({ sizeBytes, connections }) => {
+      const course = { connections, limit: 16, before: undefined, settled: connections > 1 };
+      let at = 16 * MIB;
+      for (let piece = 0; at < sizeBytes; piece += 1) {
+        assert.ok(piece < 1000);
+        const end = planPiece({ course, nextByte: at, sizeBytes, missingByte: at });
+        assert.ok(end !== undefined && end <= sizeBytes && end - at >= 8 * MIB && end - at <= 40 * MIB);
+        at = end;
+      }
+      assert.equal(at, sizeBytes);
+      assert.equal(planPiece({ course, nextByte: at, sizeBytes, missingByte: at }), undefined);
+    }),
+  );
+});
+
+test("a single connection asks for all the rest, and several do not run further ahead than 256 MiB", () => {
+  const single = { connections: 1, limit: 4, before: undefined, settled: true };
+  assert.equal(planPiece({ course: single, nextByte: 16 * MIB, sizeBytes: GIB, missingByte: 16 * MIB }), GIB);
+  const several = { ...single, connections: 4 };
+  const ahead = { course: several, nextByte: 512 * MIB, sizeBytes: GIB };
+  assert.equal(planPiece({ ...ahead, missingByte: 256 * MIB }), undefined);
+  assert.equal(planPiece({ ...ahead, missingByte: 256 * MIB + 1 }), 544 * MIB);
+});
+
+test("a broken piece is left to others only where there are others and it brought nothing", () => {
+  const piece = (kind: "unreachable" | "limited" | "corrupt" | "storage", more: object = {}) => ({
+    error: new Failure(kind, "broken"),
+    receivedBytes: 1,
+    fruitless: 0,
+    gainedBytes: 0,
+    alone: false,
+    ...more,
+  });
+  assert.equal(planBroken(piece("limited")), "leave");
+  assert.equal(planBroken(piece("unreachable")), "leave");
+  const unsatisfiable = new Failure("corrupt", "416", { upstreamStatus: 416 });
+  assert.equal(planBroken(piece("corrupt", { error: unsatisfiable })), "leave");
+  assert.equal(planBroken(piece("unreachable", { gainedBytes: 1 })), 100);
+  assert.equal(planBroken(piece("unreachable", { alone: true, fruitless: 1 })), 400);
+  assert.equal(planBroken(piece("limited", { alone: true, fruitless: 1 })), 2000);
+  const asked = new Failure("limited", "429", { retryAfterMs: 5000 });
+  assert.equal(planBroken(piece("limited", { alone: true, error: asked })), 5000);
+  const long = new Failure("limited", "429", { retryAfterMs: 60_000 });
+  assert.equal(planBroken(piece("limited", { alone: true, error: long })), undefined);
+  for (const kind of ["corrupt", "storage"] as const) assert.equal(planBroken(piece(kind)), undefined);
+  assert.equal(planBroken(piece("limited", { receivedBytes: 0 })), undefined);
+  assert.equal(planBroken(piece("unreachable", { fruitless: 4 })), undefined);
+});
+
+test("an upstream near by is asked by one request, until that turns out slow", () => {
+  const pace = new Pace();
+  assert.equal(pace.isKnown, false);
+  pace.answered(40);
+  assert.equal(pace.mayBeSlow, true);
+  pace.answered(2);
+  assert.equal(pace.mayBeSlow, false);
+  pace.brought(MIB, 1000);
+  assert.equal(pace.mayBeSlow, false, "a small blob tells nothing");
+  pace.brought(100 * MIB, 10_000);
+  assert.equal(pace.mayBeSlow, true);
+  pace.brought(100 * MIB, 500);
+  assert.equal(pace.mayBeSlow, false);
 });
