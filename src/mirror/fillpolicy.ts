@@ -43,8 +43,9 @@ const MAX_PIECE_BYTES = 32 * MIB;
 const LOOK_AHEAD_BYTES = 256 * MIB;
 /** Where one connection brings this much, it is not the connection that limits. */
 const FAST_BYTES_PER_SECOND = 100_000_000;
-/** By how much twice the connections must be faster, to be worth it. */
-const WORTHWHILE = 1.3;
+/** By how much more connections must be faster, to be kept; and to try still more. */
+const WORTH_KEEPING = 1.1;
+const WORTH_MORE = 1.3;
 
 /** What is known of how the speed of a fill answers to the number of its connections. */
 export interface Course {
@@ -65,10 +66,11 @@ export function beginCourse(limit: number): Course {
 export function planCourse(course: Course, bytesPerSecond: number): Course {
   const { connections, limit, before, settled } = course;
   if (settled) return course;
-  if (before !== undefined && bytesPerSecond < before.bytesPerSecond * WORTHWHILE) {
+  const gain = before === undefined ? Number.POSITIVE_INFINITY : bytesPerSecond / before.bytesPerSecond;
+  if (before !== undefined && gain < WORTH_KEEPING) {
     return { ...course, connections: before.connections, settled: true };
   }
-  if (connections >= limit || bytesPerSecond >= FAST_BYTES_PER_SECOND * connections) {
+  if (gain < WORTH_MORE || connections >= limit || bytesPerSecond >= FAST_BYTES_PER_SECOND * connections) {
     return { ...course, settled: true };
   }
   return { ...course, connections: Math.min(limit, connections * 2), before: { connections, bytesPerSecond } };

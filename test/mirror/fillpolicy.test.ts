@@ -104,9 +104,11 @@ test("connections double while that is worth it, up to the limit", () => {
   assert.equal(planCourse(settled, 1), settled);
 });
 
-test("connections that bring hardly more are given up, and none are tried where one is fast", () => {
+test("connections that bring a little more are kept, those that bring hardly more given up, and none are tried where one is fast", () => {
   const two = planCourse(beginCourse(4), 10 * MB);
-  const back = planCourse(two, 12 * MB);
+  const kept = planCourse(two, 12 * MB);
+  assert.deepEqual([kept.connections, kept.settled], [2, true]);
+  const back = planCourse(two, 10.5 * MB);
   assert.deepEqual([back.connections, back.settled], [1, true]);
   const fast = planCourse(beginCourse(4), 100 * MB);
   assert.deepEqual([fast.connections, fast.settled], [1, true]);
