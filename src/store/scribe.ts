@@ -39,7 +39,8 @@ export class Scribe {
 
 /** One life of the thread. */
 class Thread {
-  readonly #worker = new Worker(THREAD, { name: "scribe" });
+  // Messages are its only garbage: with the usual room for it, they would fill that.
+  readonly #worker = new Worker(THREAD, { name: "scribe", resourceLimits: { maxYoungGenerationSizeMb: 2 } });
   readonly #exited = Promise.withResolvers<void>();
   readonly #pens = new Map<number, ThreadPen>();
   readonly #known = new Set<number>();
