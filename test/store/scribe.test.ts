@@ -1,6 +1,7 @@
 /** The thread that hashes and writes: what its death, its end and its memory mean to ingests. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { open as openFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Worker } from "node:worker_threads";
@@ -81,6 +82,38 @@ test("the death of the thread fails what it wrote as trouble of the storage, and
   await (await again.finish()).stored;
   again.close();
   assert.deepEqual(await made.store.read(digestOf(bytes), SIZE), bytes);
+});
+
+test("a disk that refuses a write fails that file alone, and its memory comes back", async () => {
+  await using dir = await makeTempDir("scribe");
+  const scribe = new Scribe();
+  const told: string[] = [];
+  const path = join(dir.path, "file");
+  await writeFile(path, "");
+  // A descriptor that cannot be written stands for a disk that is full.
+  for (const [flags, expected] of [
+    ["r", ["failed", "done", "done"]],
+    ["r+", ["done", "done"]],
+  ] as const) {
+    const file = await openFile(path, flags);
+    const pen = scribe.open(file.fd, "sha256", {
+      done: () => told.push("done"),
+      failed: (error) => told.push(error.kind === "storage" ? "failed" : error.kind),
+    });
+    const slab = scribe.slabs.takeSmall();
+    const from = { slab, done: () => {} };
+    pen.write({ bytes: slab.bytes.subarray(0, 10), at: 0, from });
+    pen.write({ bytes: slab.bytes.subarray(10, 20), at: 10, from });
+    const finished = pen.finish();
+    if (flags === "r") await assert.rejects(finished, (error) => isFailure(error, "storage"));
+    else assert.equal(await finished, digestOf(Buffer.alloc(20)));
+    await pen.end();
+    await file.close();
+    assert.deepEqual(told.splice(0), expected);
+    scribe.slabs.giveBack(slab);
+  }
+  assert.equal(scribe.slabs.outBytes, 0);
+  await scribe.stop();
 });
 
 test("a store that is stopped fails what still runs, and starts nothing more", async () => {
