@@ -9,7 +9,7 @@ import { type Clock, pause } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Ingest } from "../store/blobstore.ts";
-import { type Absence, isAbsence } from "../upstream/upstream.ts";
+import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import {
   beginCourse,
   type Course,
@@ -23,7 +23,7 @@ import {
   SEGMENTED_FROM_BYTES,
 } from "./fillpolicy.ts";
 import type { Pace } from "./pace.ts";
-import { type Arrival, openArrival, pump } from "./pump.ts";
+import { pump } from "./pump.ts";
 import type { Route } from "./route.ts";
 
 export interface Begun {
@@ -206,7 +206,9 @@ export class Download {
     const { route, digest } = this.#options;
     const range =
       piece.isPart && piece.end !== undefined ? { start: piece.at, end: piece.end - 1 } : rangeFrom(piece.at);
-    const arrival = await this.#timed(() => openArrival(route, digest, range, this.#signal));
+    const arrival = await this.#timed(() =>
+      route.source.upstream.openBlob(route.repository, digest, range, this.#signal),
+    );
     if (isAbsence(arrival)) {
       if (this.#begun === undefined) this.#absence = arrival;
       else throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
@@ -224,18 +226,18 @@ export class Download {
         goesOn: skipBytes > 0 && piece.end !== ingest.sizeBytes,
       };
       try {
-        await pump(arrival.flow, lane, options);
+        await pump(arrival.body, lane, options);
       } finally {
-        arrival.flow.destroy();
+        arrival.body.destroy();
         piece.at = lane.position;
         lane.close();
       }
     } finally {
-      arrival.flow.destroy();
+      arrival.body.destroy();
     }
   }
 
-  async #begin(piece: Piece, arrival: Arrival): Promise<Begun> {
+  async #begin(piece: Piece, arrival: BlobBody): Promise<Begun> {
     const sizeBytes = arrival.sizeBytes ?? this.#options.sizeHint;
     this.#startedAt = this.#options.clock.now();
     this.#begun = await this.#options.begin(sizeBytes);

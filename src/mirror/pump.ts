@@ -1,34 +1,10 @@
 /**
  * Moves an upstream's body into a lane of an ingest: no promise and no copy per chunk, and the upstream waits for the disk.
  */
-
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Flow, Sink } from "../base/flow.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { Lane } from "../store/blobstore.ts";
-import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { noRoom } from "./capacity.ts";
-import type { Route } from "./route.ts";
-
-/** A blob's body, or a part of it. Whoever has it destroys the flow. */
-export interface Arrival {
-  readonly startByte: number;
-  readonly bodyBytes: number | undefined;
-  readonly sizeBytes: number | undefined;
-  readonly flow: Flow;
-}
-
-export async function openArrival(
-  route: Route,
-  digest: Digest,
-  range: { readonly start: number; readonly end?: number } | undefined,
-  signal: AbortSignal,
-): Promise<Arrival | Absence> {
-  const answer = await route.source.upstream.openBlob(route.repository, digest, range, signal);
-  if (isAbsence(answer)) return answer;
-  const { startByte, bodyBytes, sizeBytes, body } = answer;
-  return { startByte, bodyBytes, sizeBytes, flow: body };
-}
 
 export interface PumpOptions {
   /** How many bytes at the body's start are there already (an upstream that ignores ranges). */

@@ -3,6 +3,7 @@
  */
 import { Readable } from "node:stream";
 import { Failure } from "../../src/base/failure.ts";
+import { flowOf } from "../../src/base/flow.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Absence, BlobBody, Upstream } from "../../src/upstream/upstream.ts";
 import type { ManualClock } from "../kit/clock.ts";
@@ -49,7 +50,7 @@ export class ScriptedRequest {
 
   answer(signal: AbortSignal, sizeBytes: number | undefined = this.#content.sizeBytes): BlobBody {
     signal.addEventListener("abort", () => this.#body.destroy(signal.reason), { once: true });
-    return { startByte: this.start, bodyBytes: this.end - this.start, sizeBytes, body: this.#body };
+    return { startByte: this.start, bodyBytes: this.end - this.start, sizeBytes, body: flowOf(this.#body) };
   }
 }
 
