@@ -1,13 +1,14 @@
 /**
- * A server under measurement: a child process with its output in files, its processor time and memory as the kernel
- * counts them, stopped by its pid.
+ * A server under measurement: a child process with its output in files, its processor time and memory (its children's
+ * too) as the kernel counts them, stopped by its pid.
  *
  * Output goes to files and not to pipes, so that the benchmark costs the server what a log file costs and no more.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { readTree, resetTreePeaks, TICKS_PER_SECOND, treeCpuSeconds, treeMemoryBytes } from "./processtree.ts";
 import { pinned } from "./programs.ts";
 
 export interface DaemonOptions {
@@ -16,12 +17,12 @@ export interface DaemonOptions {
   readonly dir: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** The only core it may use. */
-  readonly core?: number | undefined;
+  /** The only cores it may use, as taskset words them: 0, or "0,1". */
+  readonly core?: number | string | undefined;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
 }
 
-/** `getconf CLK_TCK` is 100 on every Linux that Node runs on. */
-const TICKS_PER_SECOND = 100;
 const running = new Set<ChildProcess>();
 
 // The last resort; in the ordinary course everything has been stopped before.
@@ -44,7 +45,8 @@ export class Daemon {
     const [command, args] = pinned(options.core, options.command, options.args);
     const out = openSync(this.outFile, "a");
     const err = openSync(this.errFile, "a");
-    this.#child = spawn(command, args, { stdio: ["ignore", out, err] });
+    const env = { ...process.env, ...options.env };
+    this.#child = spawn(command, args, { stdio: ["ignore", out, err], env, cwd: options.cwd });
     closeSync(out);
     closeSync(err);
     running.add(this.#child);
@@ -59,25 +61,31 @@ export class Daemon {
     });
   }
 
-  /** User and system time of all its threads since it started. */
-  cpuSeconds(): number {
-    const stat = readFileSync(this.#proc("stat"), "utf8");
-    // The name in parentheses may contain anything; what follows starts with field 3.
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+  get pid(): number {
+    return this.#child.pid ?? 0;
   }
 
-  /** The most memory it had resident since `resetPeak`. */
+  /** User and system time of it and its children, all threads, since it started. */
+  cpuSeconds(): number {
+    return treeCpuSeconds(this.#running());
+  }
+
+  /** Of each process by itself: how evenly work is shared among them. */
+  cpuSecondsEach(): ReadonlyMap<number, number> {
+    return new Map(readTree(this.#running()).map(({ pid, cpuTicks }) => [pid, cpuTicks / TICKS_PER_SECOND]));
+  }
+
+  /** The most memory it and its children had resident since `resetPeak`. */
   peakBytes(): number {
-    return this.#statusBytes("VmHWM");
+    return treeMemoryBytes(this.#running(), "VmHWM");
   }
 
   residentBytes(): number {
-    return this.#statusBytes("VmRSS");
+    return treeMemoryBytes(this.#running(), "VmRSS");
   }
 
   resetPeak(): void {
-    writeFileSync(this.#proc("clear_refs"), "5");
+    resetTreePeaks(this.#running());
   }
 
   /** @throws with what it said where it ends first or the time runs out. */
@@ -118,15 +126,12 @@ export class Daemon {
   }
 
   #said(): string {
-    return `${readFileSync(this.errFile, "utf8")}\n${readFileSync(this.outFile, "utf8").slice(-2000)}`;
+    return `${readFileSync(this.errFile, "utf8").slice(-2000)}\n${readFileSync(this.outFile, "utf8").slice(-2000)}`.trim();
   }
 
-  #proc(file: string): string {
-    return `/proc/${this.#child.pid ?? 0}/${file}`;
-  }
-
-  #statusBytes(key: string): number {
-    const line = new RegExp(`^${key}:\\s+(\\d+) kB`, "m").exec(readFileSync(this.#proc("status"), "utf8"));
-    return Number(line?.[1] ?? Number.NaN) * 1024;
+  /** A service that is gone has no figures; zero would look like a good one. */
+  #running(): number {
+    if (this.#ended) throw new Error(`${this.name} ended: ${this.#said()}`);
+    return this.pid;
   }
 }

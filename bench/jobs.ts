@@ -1,12 +1,15 @@
 /**
  * What the puller process can be asked for, and what it answers. These go through Node's IPC as JSON.
  */
+import type { Protocol } from "./secure.ts";
 
 export interface Target {
   readonly port: number;
   readonly path: string;
   /** Value of the `Range` header. */
   readonly range?: string;
+  /** Value of the `Accept` header. */
+  readonly accept?: string;
 }
 
 /** Each of several connections asks for the same thing again and again; bodies are discarded. */
@@ -66,7 +69,58 @@ export interface HerdResult {
   readonly joinedSeconds: number;
 }
 
+/** Connections that take the same thing without end, for so long; bodies are discarded. */
+export interface FloodJob {
+  readonly kind: "flood";
+  readonly target: Target;
+  readonly connections: number;
+  readonly seconds: number;
+}
+
+export interface FloodResult {
+  readonly seconds: number;
+  readonly bytes: number;
+}
+
+/** One small request after the other on one connection, for so long. */
+export interface ProbeJob {
+  readonly kind: "probe";
+  readonly target: Target;
+  readonly seconds: number;
+  readonly pauseMs: number;
+}
+
+export interface ProbeResult {
+  readonly totalMs: readonly number[];
+}
+
+/** Readers of one thing that take a little of it every second, and never reach its end. */
+export interface TrickleJob {
+  readonly kind: "trickle";
+  readonly target: Target;
+  readonly readers: number;
+  readonly seconds: number;
+  readonly bytesPerSecond: number;
+}
+
+export interface TrickleResult {
+  /** Readers whose answer began with 200 and went on until the time was over. */
+  readonly reading: number;
+  readonly bytes: number;
+}
+
+/** One request over TLS, hashed. */
+export interface SecureHashJob {
+  readonly kind: "secure-hash";
+  readonly target: Target;
+  readonly protocol: Protocol;
+}
+
 export interface Jobs {
+  readonly flood: { readonly job: FloodJob; readonly result: FloodResult };
+  readonly probe: { readonly job: ProbeJob; readonly result: ProbeResult };
+  readonly trickle: { readonly job: TrickleJob; readonly result: TrickleResult };
+  readonly "secure-hash": { readonly job: SecureHashJob; readonly result: HashResult };
   readonly repeat: { readonly job: RepeatJob; readonly result: RepeatResult };
   readonly series: { readonly job: SeriesJob; readonly result: SeriesResult };
   readonly hash: { readonly job: HashJob; readonly result: HashResult };

@@ -4,14 +4,17 @@
  *
  * Written and synced before anything is timed: the disk's work of writing it must not fall into a measurement.
  */
-import { mkdir, open, symlink, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, open, symlink, truncate, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Digest, hexOf } from "../src/oci/digest.ts";
+import { setImmediate } from "node:timers/promises";
+import { type Digest, hexOf, parseDigest } from "../src/oci/digest.ts";
 import { VirtualContent } from "../test/kit/content.ts";
 import { makeImage } from "../test/kit/image.ts";
 
 export const REPOSITORY = "bench/image";
 export const TAG = "latest";
+const SPARSE_CHUNK_BYTES = 1024 * 1024;
 
 export interface LibraryBlob {
   readonly digest: Digest;
@@ -56,6 +59,21 @@ export class Library {
     const blobs: LibraryBlob[] = [];
     for (let i = 0; i < count; i += 1) blobs.push(await this.blob(sizeBytes, firstSeed + i));
     return blobs;
+  }
+
+  /** Zeros, as a file with nothing in it. */
+  async sparseBlob(sizeBytes: number): Promise<LibraryBlob> {
+    const sum = createHash("sha256");
+    const zeros = Buffer.alloc(SPARSE_CHUNK_BYTES);
+    for (let at = 0; at < sizeBytes; at += zeros.length) {
+      sum.update(zeros.subarray(0, sizeBytes - at));
+      // Signals and time limits are heard meanwhile.
+      if (at % (64 * SPARSE_CHUNK_BYTES) === 0) await setImmediate();
+    }
+    const digest = parseDigest(`sha256:${sum.digest("hex")}`);
+    const file = await this.#writeData(digest, []);
+    await truncate(file, sizeBytes);
+    return { digest, sizeBytes, file, path: `/v2/${REPOSITORY}/blobs/${digest}` };
   }
 
   /** A tagged image of eight layers: 1.5 kB of manifest, which is what images have. */

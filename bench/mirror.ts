@@ -7,35 +7,48 @@ import { join } from "node:path";
 import { freePort } from "../test/e2e/processes.ts";
 import { get } from "../test/kit/http.ts";
 import { Daemon } from "./daemon.ts";
-import type { Served } from "./nginx.ts";
+import type { Certificate } from "./secure.ts";
+import { registryPaths, type Served } from "./served.ts";
 
 export interface MirrorOptions {
   readonly name: string;
   readonly dir: string;
   readonly upstreamUrl: string;
-  readonly core?: number | undefined;
+  readonly core?: number | string | undefined;
+  /** How tables call it; default mirror. */
+  readonly label?: string | undefined;
+  /** Keys of the configuration that differ from what is shipped. */
+  readonly settings?: MirrorSettings | undefined;
   /** Where to leave a processor profile when it stops. */
   readonly profileDir?: string | undefined;
 }
 
-export interface MirrorServed extends Served {
-  /** Waits until nothing is being fetched or synced any more. */
-  settled(): Promise<void>;
+export interface MirrorSettings {
+  readonly sendfile?: boolean;
+  /** Default 1: it is one process that is compared with one. */
+  readonly workers?: number;
+  readonly tls?: Certificate;
+  /** Connections for one blob from the upstream. */
+  readonly segments?: number;
 }
 
 const MAIN = join(import.meta.dirname, "../src/cli/main.ts");
 
-export async function startMirror(options: MirrorOptions): Promise<MirrorServed> {
+export async function startMirror(options: MirrorOptions): Promise<Served> {
   const port = await freePort();
   const adminPort = await freePort();
   const home = join(options.dir, options.name);
   await mkdir(home, { recursive: true });
+  const { segments, workers = 1, ...settings } = options.settings ?? {};
+  const upstream = { url: options.upstreamUrl, allowPrivate: true, ...(segments === undefined ? {} : { segments }) };
   const config = {
     listen: `127.0.0.1:${port}`,
     admin: { listen: `127.0.0.1:${adminPort}` },
     cache: { dir: join(home, "cache") },
     defaultUpstream: "registry.test",
-    upstreams: { "registry.test": { url: options.upstreamUrl, allowPrivate: true } },
+    upstreams: { "registry.test": upstream },
+    workers,
+    ...settings,
   };
   const file = join(home, "wharfinger.yaml");
   // JSON is YAML.
@@ -45,14 +58,22 @@ export async function startMirror(options: MirrorOptions): Promise<MirrorServed>
   const args = [...profiling, MAIN, "serve", "--config", file];
   const daemon = new Daemon({ name, dir, command: process.execPath, args, core });
   const admin = `http://127.0.0.1:${adminPort}`;
-  await daemon.until(async () => (await get(`${admin}/readyz`)).status === 200);
+  try {
+    await daemon.until(async () => (await get(`${admin}/readyz`)).status === 200);
+  } catch (error) {
+    await daemon.stop();
+    throw error;
+  }
   return {
+    ...registryPaths,
+    name: options.label ?? "mirror",
     daemon,
     port,
+    pullsThrough: true,
     settled: () =>
       daemon.until(async () => {
         const { body } = await get(`${admin}/metrics`);
         return /^wharfinger_fills_active 0$/m.test(body.toString());
-      }, 60_000),
+      }, 120_000),
   };
 }

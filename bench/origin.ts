@@ -5,18 +5,37 @@ import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { get } from "../test/kit/http.ts";
 import type { Library } from "./library.ts";
-import { type Served, startNginx } from "./nginx.ts";
+import { startNginx } from "./nginx.ts";
 import { findProgram } from "./programs.ts";
 import { startRegistry } from "./registry.ts";
+import type { Served } from "./served.ts";
 
 export interface OriginCount {
   /** GETs of blobs. */
   readonly blobGets: number;
   /** Every request. */
   readonly all: number;
+  /** Of the bodies. */
+  readonly bytes: number;
 }
 
-const REQUEST = /"(\w+) (\S+) HTTP\/[\d.]+" \d+ /;
+const REQUEST = /"(\w+) (\S+) HTTP\/[\d.]+" \d+ (\d+|-)/;
+
+/** Counts what an access log in the common format says; a mark of ours is not a request. */
+export function countRequests(log: string): OriginCount {
+  let blobGets = 0;
+  let all = 0;
+  let bytes = 0;
+  for (const line of log.split("\n")) {
+    const [, method, path = "", size = "-"] = REQUEST.exec(line) ?? [];
+    if (method === undefined || path.includes("bench-mark")) continue;
+    all += 1;
+    // What a HEAD's answer would have had as its body was not sent.
+    if (method !== "HEAD" && size !== "-") bytes += Number(size);
+    if (method === "GET" && path.includes("/blobs/")) blobGets += 1;
+  }
+  return { blobGets, all, bytes };
+}
 
 export class Origin {
   readonly kind: "docker-registry" | "nginx";
@@ -50,15 +69,7 @@ export class Origin {
 
   /** Since the last `forget`; complete only when no request is running. */
   async count(): Promise<OriginCount> {
-    let blobGets = 0;
-    let all = 0;
-    for (const line of (await this.#log()).slice(this.#readFrom).split("\n")) {
-      const [, method, path = ""] = REQUEST.exec(line) ?? [];
-      if (method === undefined || path.includes("bench-mark")) continue;
-      all += 1;
-      if (method === "GET" && path.includes("/blobs/")) blobGets += 1;
-    }
-    return { blobGets, all };
+    return countRequests((await this.#log()).slice(this.#readFrom));
   }
 
   [Symbol.asyncDispose](): Promise<void> {

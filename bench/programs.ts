@@ -10,6 +10,7 @@ const PACKAGES = {
   nginx: "nginx-light",
   "docker-registry": "docker-registry",
   wrk: "wrk",
+  h2load: "nghttp2-client",
   taskset: "util-linux",
 } as const;
 
@@ -19,21 +20,22 @@ export const PROGRAMS = Object.keys(PACKAGES) as Program[];
 /** Service binaries live where only root's path looks. */
 const PATHS = [...(process.env["PATH"] ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
-export function findProgram(program: Program): string | undefined {
-  for (const dir of PATHS) {
-    const path = join(dir, program);
-    try {
-      accessSync(path, constants.X_OK);
-      return path;
-    } catch {
-      // Not here; the next one may have it.
-    }
+export function findProgram(program: string): string | undefined {
+  if (program.includes("/")) return isExecutable(program) ? program : undefined;
+  return PATHS.map((dir) => join(dir, program)).find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
   }
-  return undefined;
 }
 
 /** @throws MissingProgram. */
-export function needProgram(program: Program): string {
+export function needProgram(program: string): string {
   const path = findProgram(program);
   if (path === undefined) throw new MissingProgram(program);
   return path;
@@ -41,13 +43,18 @@ export function needProgram(program: Program): string {
 
 /** Reported as "missing", not as a failure. */
 export class MissingProgram extends Error {
-  constructor(program: Program) {
-    super(`${program} is not installed (Debian: apt-get install ${PACKAGES[program]})`);
+  constructor(program: string) {
+    const known = Object.entries(PACKAGES).find(([name]) => name === program)?.[1];
+    super(`${program} is not installed${known === undefined ? "" : ` (Debian: apt-get install ${known})`}`);
   }
 }
 
 /** Keeps a command on one core where that can be had; `undefined` leaves it to the scheduler. */
-export function pinned(core: number | undefined, command: string, args: readonly string[]): [string, string[]] {
+export function pinned(
+  core: number | string | undefined,
+  command: string,
+  args: readonly string[],
+): [string, string[]] {
   const taskset = core === undefined ? undefined : findProgram("taskset");
   return taskset === undefined ? [command, [...args]] : [taskset, ["-c", String(core), command, ...args]];
 }

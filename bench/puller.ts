@@ -6,17 +6,24 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type {
+  FloodJob,
+  FloodResult,
   HashJob,
   HashResult,
   HerdJob,
   HerdResult,
   Job,
+  Jobs,
+  ProbeJob,
+  ProbeResult,
   RepeatJob,
   RepeatResult,
   Reply,
   SeriesJob,
   SeriesResult,
 } from "./jobs.ts";
+import { hashSecurely } from "./secure.ts";
+import { trickle } from "./trickle.ts";
 import { Wire } from "./wire.ts";
 
 async function repeat(job: RepeatJob): Promise<RepeatResult> {
@@ -95,7 +102,45 @@ function secondsSince(startedAt: number): number {
   return (performance.now() - startedAt) / 1000;
 }
 
-function work(job: Job): Promise<RepeatResult | SeriesResult | HashResult | HerdResult> {
+async function flood(job: FloodJob): Promise<FloodResult> {
+  const wires = await Promise.all(Array.from({ length: job.connections }, () => Wire.open(job.target.port)));
+  const startedAt = performance.now();
+  let bytes = 0;
+  let over = false;
+  const onBody = (chunk: Buffer) => {
+    bytes += chunk.length;
+  };
+  const running = wires.map(async (wire) => {
+    while (!over) {
+      const { status } = await wire.get({ ...job.target, onBody });
+      if (status !== 200) throw new Error(`answered with ${status}`);
+    }
+  });
+  const ended = Promise.all(running);
+  // Those that are cut at the end have failed; a failure before it is one.
+  ended.catch(() => {});
+  await Promise.race([sleep(job.seconds * 1000), ended]);
+  over = true;
+  const seconds = secondsSince(startedAt);
+  for (const wire of wires) wire.close();
+  return { seconds, bytes };
+}
+
+async function probe(job: ProbeJob): Promise<ProbeResult> {
+  const wire = await Wire.open(job.target.port);
+  const startedAt = performance.now();
+  const times: number[] = [];
+  while (secondsSince(startedAt) < job.seconds) {
+    const { status, totalMs } = await wire.get(job.target);
+    if (status !== 200) throw new Error(`answered with ${status}`);
+    times.push(totalMs);
+    await sleep(job.pauseMs);
+  }
+  wire.close();
+  return { totalMs: times };
+}
+
+function work(job: Job): Promise<Jobs[keyof Jobs]["result"]> {
   switch (job.kind) {
     case "repeat":
       return repeat(job);
@@ -103,8 +148,16 @@ function work(job: Job): Promise<RepeatResult | SeriesResult | HashResult | Herd
       return series(job);
     case "hash":
       return hash(job);
+    case "secure-hash":
+      return hashSecurely(job.target.port, job.target.path, job.protocol);
     case "herd":
       return herd(job);
+    case "flood":
+      return flood(job);
+    case "probe":
+      return probe(job);
+    case "trickle":
+      return trickle(job);
   }
 }
 

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { freePort } from "../test/e2e/processes.ts";
 import { get } from "../test/kit/http.ts";
 import { Daemon } from "./daemon.ts";
-import type { Served } from "./nginx.ts";
 import { needProgram } from "./programs.ts";
+import { registryPaths, type Served } from "./served.ts";
 
 export interface RegistryOptions {
   readonly name: string;
@@ -35,8 +35,9 @@ export async function startRegistry(options: RegistryOptions): Promise<Served> {
   const file = join(home, "config.yml");
   // JSON is YAML.
   await writeFile(file, JSON.stringify(config));
-  const { name, dir, core } = options;
+  const { name, dir, core, remoteUrl } = options;
   const daemon = new Daemon({ name, dir, command, args: ["serve", file], core });
   await daemon.until(async () => (await get(`http://127.0.0.1:${port}/v2/`)).status === 200);
-  return { daemon, port };
+  const pullsThrough = remoteUrl !== undefined;
+  return { ...registryPaths, name: "docker-registry", daemon, port, pullsThrough, settled: () => daemon.quiet() };
 }

@@ -1,13 +1,13 @@
 /**
- * What was found, as lines while it runs, as a Markdown table at the end, and as JSON to compare with another day.
+ * What was found, as lines while it runs, and as Markdown, JSON and charts at the end; several runs as one.
  */
-import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
-import { arch, availableParallelism, cpus, release, totalmem, type } from "node:os";
 import { join } from "node:path";
-import { attempt } from "../test/e2e/processes.ts";
-import { findProgram } from "./programs.ts";
-import type { Finding } from "./scenario.ts";
+import { type BarredFinding, barsChart, scenarioChart } from "./chart.ts";
+import { type Finding, figureText, joinRuns, judge, limitText, spread } from "./figures.ts";
+import { type Machine, machineText } from "./machine.ts";
+import { joinSamples, MEASURES, type Measure, type Samples, seriesOf } from "./samples.ts";
+import type { Trouble } from "./scenario.ts";
 
 export interface ScenarioReport {
   readonly name: string;
@@ -15,92 +15,132 @@ export interface ScenarioReport {
   /** Share of all cores that others used just before. */
   readonly noise: number;
   readonly findings: readonly Finding[];
+  readonly samples: Samples;
   /** Why there are not all figures. */
-  readonly trouble?: { readonly kind: "missing" | "failed"; readonly message: string };
+  readonly troubles: readonly Trouble[];
   readonly seconds: number;
 }
 
-export interface Surroundings {
-  readonly date: string;
-  readonly machine: string;
-  readonly cores: number;
-  readonly memoryBytes: number;
-  readonly kernel: string;
-  /** Every miss is hashed, and processors with instructions for it are seven times as fast as those without. */
-  readonly sha256BytesPerSecond: number;
-  readonly versions: Readonly<Record<string, string>>;
-  readonly options: Readonly<Record<string, string | boolean>>;
-}
-
-const VERSION_FLAGS = { nginx: "-v", "docker-registry": "--version", wrk: "-v" } as const;
 const RESULTS = join(import.meta.dirname, "results");
 
-export async function describeSurroundings(options: Surroundings["options"]): Promise<Surroundings> {
-  const versions: Record<string, string> = { node: process.version };
-  for (const [program, flag] of Object.entries(VERSION_FLAGS) as [keyof typeof VERSION_FLAGS, string][]) {
-    const path = findProgram(program);
-    if (path === undefined) {
-      versions[program] = "missing";
-      continue;
-    }
-    const { stdout, stderr } = await attempt(path, [flag], { timeoutMs: 5_000 });
-    const said = `${stdout} ${stderr}`;
-    versions[program] = /\d+\.\d+(?:\.\d+)?(?:[+-][\w.+]+)?/.exec(said)?.[0] ?? said.trim().slice(0, 40);
-  }
-  const git = await attempt("git", ["-C", import.meta.dirname, "describe", "--always", "--dirty"], { timeoutMs: 5_000 })
-    .then(({ stdout }) => stdout.trim())
-    .catch(() => "");
-  versions["wharfinger"] = git === "" ? "unknown" : git;
-  return {
-    date: new Date().toISOString(),
-    machine: cpus()[0]?.model ?? "unknown",
-    cores: availableParallelism(),
-    memoryBytes: totalmem(),
-    kernel: `${type()} ${release()} ${arch()}`,
-    sha256BytesPerSecond: measureHash(),
-    versions,
-    options,
-  };
+/** By scenario: findings at the median of the runs, samples of all of them, each trouble once. */
+export function joinReports(runs: readonly (readonly ScenarioReport[])[]): ScenarioReport[] {
+  const names = [...new Set(runs.flatMap((reports) => reports.map(({ name }) => name)))];
+  return names.flatMap((name) => {
+    const same = runs.flatMap((reports) => reports.filter((report) => report.name === name));
+    const [first] = same;
+    if (first === undefined) return [];
+    const whats = [...new Set(same.flatMap(({ findings }) => findings.map(({ what }) => what)))];
+    const findings = whats.flatMap(
+      (what) => joinRuns(same.flatMap((report) => report.findings.filter((found) => found.what === what))) ?? [],
+    );
+    const troubles = same.flatMap((report) => report.troubles);
+    return {
+      name,
+      measures: first.measures,
+      noise: Math.max(...same.map(({ noise }) => noise)),
+      findings,
+      samples: joinSamples(same.map(({ samples }) => samples)),
+      troubles: troubles.filter(({ message }, index) => troubles.findIndex((one) => one.message === message) === index),
+      seconds: same.reduce((sum, { seconds }) => sum + seconds, 0),
+    };
+  });
+}
+
+/** What the exit code says: a must that is missed, or a scenario that has no figures though it could. */
+export function hasFailed(reports: readonly ScenarioReport[]): boolean {
+  return reports.some(
+    ({ findings, troubles }) =>
+      findings.some((found) => judge(found) === "MISS") || troubles.some(({ kind }) => kind === "failed"),
+  );
 }
 
 export function findingLine(scenario: string, finding: Finding): string {
-  const bar = finding.bar === undefined ? "" : `   bar ${finding.bar.text}: ${verdictOf(finding)}`;
-  return `${scenario.padEnd(11)} ${finding.what}: ${finding.text}${bar}\n`;
+  const { bar } = finding;
+  const verdict =
+    bar === undefined ? "" : `   must ${limitText(bar, "must")}, aim ${limitText(bar, "aim")}: ${judge(finding)}`;
+  return `${scenario}: ${finding.what}: ${figureText(finding)}${verdict}\n`;
 }
 
-export function markdownTable(reports: readonly ScenarioReport[]): string {
-  const rows = reports.flatMap(({ name, findings, trouble }) => [
-    ...findings.map((found) => [name, found.what, found.text, found.bar?.text ?? "–", verdictOf(found)]),
-    ...(trouble === undefined ? [] : [[name, trouble.message.split("\n", 1)[0] ?? "", "", "", trouble.kind]]),
+export function troubleLine(scenario: string, { kind, message }: Trouble): string {
+  return `${scenario}: ${kind}: ${message}\n`;
+}
+
+/** The bars and what was found, and then each scenario's servers side by side. */
+export function markdown(about: Machine, reports: readonly ScenarioReport[], runs: number): string {
+  const rows = reports.flatMap(({ name, findings, troubles }) => [
+    ...findings.map((found) => [
+      name,
+      found.what,
+      figureText(found),
+      limitText(found.bar, "must"),
+      limitText(found.bar, "aim"),
+      judge(found),
+    ]),
+    ...troubles.map(({ kind, message }) => [name, firstLine(message), "", "", "", kind]),
   ]);
-  const lines = [["scenario", "what", "figure", "bar", ""], ["---", "---", "---", "---", "---"], ...rows];
-  return lines.map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+  const head = machineText(about).trimEnd().split("\n").join("  \n");
+  const how = runs === 1 ? "one run" : `medians of ${runs} runs (lowest–highest)`;
+  const chapters = reports.flatMap((report) => {
+    const table = serverTable(report.samples);
+    if (table === "") return [];
+    const noise = `machine busy before: ${(report.noise * 100).toFixed(0)} %, took ${report.seconds.toFixed(0)} s`;
+    return [`## ${report.name}\n\n${report.measures}; ${noise}\n\n${table}\n![${report.name}](${report.name}.svg)\n`];
+  });
+  const summary = table(["scenario", "what", "figure", "must", "aim", ""], rows);
+  return [
+    `# Benchmark, ${about.date.slice(0, 10)}\n\n${head}\n\n${how}\n`,
+    `${summary}\n![bars](bars.svg)\n`,
+    ...chapters,
+  ].join("\n");
 }
 
-export function surroundingsText(about: Surroundings): string {
-  const versions = Object.entries(about.versions).map(([name, version]) => `${name} ${version}`);
-  const memory = `${Math.round(about.memoryBytes / 2 ** 30)} GiB`;
-  return `${about.machine}, ${about.cores} cores, ${memory}; ${about.kernel}; ${versions.join(", ")}; SHA-256 ${(about.sha256BytesPerSecond / 1e9).toFixed(2)} GB/s\n`;
+export function serverTable(samples: Samples): string {
+  const measures = (Object.keys(MEASURES) as Measure[]).filter((measure) =>
+    [...samples.keys()].some((server) => seriesOf(samples, server, measure).length > 0),
+  );
+  if (measures.length === 0) return "";
+  const rows = [...samples.keys()].map((server) => [
+    server,
+    ...measures.map((measure) => {
+      const series = seriesOf(samples, server, measure);
+      return series.length === 0 ? "–" : spread(series, MEASURES[measure].digits);
+    }),
+  ]);
+  return table(["server", ...measures.map((measure) => MEASURES[measure].label)], rows);
 }
 
-/** @returns the file's path. */
-export async function writeResults(about: Surroundings, reports: readonly ScenarioReport[]): Promise<string> {
-  await mkdir(RESULTS, { recursive: true });
-  const file = join(RESULTS, `${about.date.replaceAll(":", "-").slice(0, 19)}.json`);
-  await writeFile(file, `${JSON.stringify({ ...about, scenarios: reports }, undefined, 2)}\n`);
-  return file;
+/** Everything below one directory of results. @returns its path. */
+export async function writeResults(
+  about: Machine,
+  runs: readonly (readonly ScenarioReport[])[],
+  results = RESULTS,
+): Promise<string> {
+  const joined = joinReports(runs);
+  const dir = join(results, about.date.replaceAll(":", "-").slice(0, 19));
+  await mkdir(dir, { recursive: true });
+  const json = { ...about, scenarios: joined, runs };
+  // A figure that is missing reads "null" then, which is what it is.
+  const plain = (_: string, value: unknown) => (value instanceof Map ? Object.fromEntries(value) : value);
+  await writeFile(join(dir, "bench.json"), `${JSON.stringify(json, plain, 2)}\n`);
+  await writeFile(join(dir, "bench.md"), markdown(about, joined, runs.length));
+  const barred: BarredFinding[] = joined.flatMap(({ name, findings }) =>
+    findings.map((finding) => ({ scenario: name, finding })),
+  );
+  await writeFile(join(dir, "bars.svg"), barsChart("must and aim", barred));
+  for (const { name, measures, samples } of joined) {
+    const chart = scenarioChart(`${name}: ${measures}`, samples);
+    if (chart !== undefined) await writeFile(join(dir, `${name}.svg`), chart);
+  }
+  return dir;
 }
 
-function measureHash(): number {
-  const block = Buffer.alloc(1024 * 1024, 1);
-  const hash = createHash("sha256");
-  const startedAt = performance.now();
-  let bytes = 0;
-  for (; performance.now() - startedAt < 300; bytes += block.length) hash.update(block);
-  return (bytes * 1000) / (performance.now() - startedAt);
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const lines = [head, head.map(() => "---"), ...rows];
+  return lines.map((cells) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`).join("");
 }
 
-function verdictOf({ bar }: Finding): string {
-  if (bar === undefined) return "";
-  return bar.held ? "pass" : "MISS";
+/** A program that ended has said why on the line after. */
+function firstLine(message: string): string {
+  return message.split("\n").slice(0, 2).join(" ").slice(0, 200);
 }

@@ -11,6 +11,7 @@ export interface Want {
   readonly path: string;
   /** Value of the `Range` header. */
   readonly range?: string | undefined;
+  readonly accept?: string | undefined;
   /** The chunk is valid during the call only. */
   readonly onBody?: (chunk: Buffer, offset: number) => void;
 }
@@ -72,7 +73,9 @@ export class Wire {
       this.#expected = undefined;
       this.#received = 0;
       this.#pending = { want, startedAt: performance.now(), resolve, reject };
-      this.#socket.write(`GET ${want.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n${range}\r\n`);
+      this.#socket.write(
+        `GET ${want.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: ${want.accept ?? "*/*"}\r\n${range}\r\n`,
+      );
     });
   }
 

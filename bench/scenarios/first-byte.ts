@@ -2,7 +2,8 @@
  * What the mirror adds to the first byte of a cold blob: the same blobs by the same client, from the upstream and
  * through the mirror in turn.
  */
-import { type Bench, MIB, median, type Scenario, spread } from "../scenario.ts";
+import { atMost } from "../figures.ts";
+import { type Bench, MIB, type Scenario } from "../scenario.ts";
 
 const BLOBS = 50;
 const BAR_MS = 5;
@@ -13,7 +14,8 @@ export const firstByte: Scenario = {
   name: "first-byte",
   measures: `first byte of ${BLOBS} cold blobs of 1 MiB, through the mirror minus direct`,
   async run(bench: Bench) {
-    const { library, origin, puller } = bench.parts;
+    const { library, origin } = bench.parts;
+    const puller = bench.puller();
     const blobs = await library.blobs(BLOBS, MIB, 100);
     const warmUp = await library.blob(MIB, 99);
     const { port } = await bench.mirror();
@@ -34,17 +36,11 @@ export const firstByte: Scenario = {
       answers.flatMap(({ firstByteMs }, index) => (targets[index]?.port === of ? [firstByteMs] : [])).slice(1);
     const [direct, mirrored] = [timesOf(origin.port), timesOf(port)];
     const added = mirrored.map((ms, index) => ms - (direct[index] ?? Number.NaN));
-    const addedMs = median(added);
-    bench.find({
-      what: "added to the first byte",
-      value: addedMs,
-      text: `${spread(added)} ms`,
-      bar: { text: `≤ ${BAR_MS} ms`, held: addedMs <= BAR_MS },
-    });
-    bench.find({ what: "first byte, direct", value: median(direct), text: `${spread(direct)} ms` });
-    bench.find({ what: "first byte, mirror", value: median(mirrored), text: `${spread(mirrored)} ms` });
+    bench.find("added to the first byte", added, { unit: "ms", bar: atMost(BAR_MS) });
+    bench.find("first byte, direct", direct, { unit: "ms" });
+    bench.find("first byte, mirror", mirrored, { unit: "ms" });
     // The direct ones are half of what a mirror that asks once per blob makes it.
     const extra = (await origin.count()).all - targets.length;
-    bench.find({ what: "upstream requests besides one per blob", value: extra, text: `${extra}` });
+    bench.find("upstream requests besides one per blob", extra, { digits: 0 });
   },
 };

@@ -3,6 +3,7 @@
  */
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
+import { atMost, exactly } from "../figures.ts";
 import { type Bench, MIB, type Scenario } from "../scenario.ts";
 
 const SIZE_BYTES = 1024 * MIB;
@@ -14,7 +15,8 @@ export const range: Scenario = {
   name: "range",
   measures: "bytes 1000-1999 of a cold 1 GiB blob, beside the whole of another",
   async run(bench: Bench) {
-    const { library, origin, puller } = bench.parts;
+    const { library, origin } = bench.parts;
+    const puller = bench.puller();
     const [whole, part] = await library.blobs(2, SIZE_BYTES, 1);
     if (whole === undefined || part === undefined) throw new Error("two blobs were asked for");
     const { port, settled } = await bench.mirror();
@@ -33,22 +35,14 @@ export const range: Scenario = {
     if (wholeAnswer?.status !== 200 || wholeAnswer.bodyBytes !== SIZE_BYTES) throw new Error("no whole blob");
     const right =
       answer?.status === 206 && answer.bodyBytes === END - START + 1 && digest === (await expected(part.file));
-    bench.find({
-      what: "answer",
-      value: answer?.status ?? 0,
-      text: `${answer?.status}, ${answer?.bodyBytes} bytes, ${right ? "right" : "wrong"}`,
-      bar: { text: "206 and the right bytes", held: right },
-    });
+    const note = `${answer?.bodyBytes} bytes, ${right ? "right" : "wrong"}`;
+    bench.find("answer with the right bytes", right ? 206 : 0, { digits: 0, note, bar: exactly(206) });
     const ratio = (answer?.totalMs ?? Number.NaN) / wholeAnswer.totalMs;
-    bench.find({
-      what: "time ÷ time of the whole blob",
-      value: ratio,
-      text: `${ratio.toFixed(4)} (${answer?.totalMs.toFixed(1)} ms of ${wholeAnswer.totalMs.toFixed(0)} ms)`,
-      bar: { text: `< ${BAR}`, held: ratio < BAR },
-    });
+    const times = `${answer?.totalMs.toFixed(1)} ms of ${wholeAnswer.totalMs.toFixed(0)} ms`;
+    bench.find("time ÷ time of the whole blob", ratio, { digits: 4, note: times, bar: atMost(BAR) });
     await settled();
     const { blobGets } = await origin.count();
-    bench.find({ what: "upstream GETs", value: blobGets, text: `${blobGets}, for two requests of the range` });
+    bench.find("upstream GETs", blobGets, { digits: 0, note: "for two requests of the range" });
   },
 };
 
