@@ -5,9 +5,9 @@
 import { type Finding, figureText, judge, limitText, median, spread } from "./figures.ts";
 import { MEASURES, type Measure, type Samples, seriesOf } from "./samples.ts";
 
-const WIDTH = 860;
-const LABEL_WIDTH = 300;
-const PLOT_WIDTH = 360;
+const WIDTH = 1000;
+const LABEL_WIDTH = 370;
+const PLOT_WIDTH = 340;
 const ROW = 24;
 const FONT = 'font-family="system-ui, sans-serif" font-size="13"';
 const COLOURS = { mirror: "#2266aa", other: "#9aa5b1", good: "#2e8b57", pass: "#2266aa", bad: "#c0392b" } as const;

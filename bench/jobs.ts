@@ -53,20 +53,25 @@ export interface HashResult {
 export interface HerdJob {
   readonly kind: "herd";
   readonly target: Target;
-  /** A file with the right bytes: comparing is far cheaper than hashing, and as strict. */
-  readonly file: string;
+  /**
+   * A file with the right bytes, to compare with: far cheaper than hashing, and as strict. Without it bytes are counted
+   * only, so that it is not the client that is timed.
+   */
+  readonly file?: string;
+  readonly sizeBytes: number;
   readonly early: number;
   readonly late: number;
 }
 
 export interface HerdResult {
-  /** Clients that received every byte, and every byte right. */
+  /** Clients that received every byte, and every byte right where there was a file to compare with. */
   readonly right: number;
   readonly seconds: number;
   /** When the first client was done. */
   readonly firstSeconds: number;
   /** When the late ones asked. */
   readonly joinedSeconds: number;
+  readonly clientCpuSeconds: number;
 }
 
 /** Connections that take the same thing without end, for so long; bodies are discarded. */

@@ -71,7 +71,8 @@ async function hash(job: HashJob): Promise<HashResult> {
 }
 
 async function herd(job: HerdJob): Promise<HerdResult> {
-  const expected = readFileSync(job.file);
+  const expected = job.file === undefined ? undefined : readFileSync(job.file);
+  const cpuBefore = process.cpuUsage();
   const half = Promise.withResolvers<void>();
   const startedAt = performance.now();
   let firstSeconds = Number.POSITIVE_INFINITY;
@@ -80,13 +81,14 @@ async function herd(job: HerdJob): Promise<HerdResult> {
     let right = true;
     const wire = await Wire.open(job.target.port);
     const onBody = (chunk: Buffer, offset: number) => {
-      right &&= expected.compare(chunk, 0, chunk.length, offset, offset + chunk.length) === 0;
-      if (offset + chunk.length >= expected.length / 2) half.resolve();
+      const end = offset + chunk.length;
+      if (expected !== undefined) right &&= expected.compare(chunk, 0, chunk.length, offset, end) === 0;
+      if (end >= job.sizeBytes / 2) half.resolve();
     };
     const got = await wire.get({ ...job.target, onBody });
     firstSeconds = Math.min(firstSeconds, secondsSince(startedAt));
     wire.close();
-    return right && got.status === 200 && got.bodyBytes === expected.length;
+    return right && got.status === 200 && got.bodyBytes === job.sizeBytes;
   };
   // One that fails is one that did not get it; it must not keep the others from being counted.
   const start = (count: number) => Array.from({ length: count }, () => client().catch(() => false));
@@ -95,7 +97,10 @@ async function herd(job: HerdJob): Promise<HerdResult> {
   await Promise.race([half.promise, Promise.all(early)]);
   const joinedSeconds = secondsSince(startedAt);
   const all = await Promise.all([...early, ...start(job.late)]);
-  return { right: all.filter(Boolean).length, seconds: secondsSince(startedAt), firstSeconds, joinedSeconds };
+  const { user, system } = process.cpuUsage(cpuBefore);
+  const clientCpuSeconds = (user + system) / 1e6;
+  const right = all.filter(Boolean).length;
+  return { right, seconds: secondsSince(startedAt), firstSeconds, joinedSeconds, clientCpuSeconds };
 }
 
 function secondsSince(startedAt: number): number {

@@ -39,7 +39,8 @@ export interface BenchParts {
   readonly dir: string;
   readonly quick: boolean;
   readonly library: Library;
-  readonly origin: Origin;
+  /** Started and stopped by whoever runs the scenario. */
+  readonly origin: Pick<Origin, "port" | "url" | "forget" | "count">;
   readonly peers: readonly PeerFile[];
   readonly profileDir: string | undefined;
 }

@@ -31,7 +31,10 @@ function scenario(name: string, how: string, settings: MirrorSettings, bar: Bar)
       const blob = await library.blob(SIZE_BYTES, 1);
       const puller = bench.puller(cores().client);
       const mirror = await bench.mirror({ core: cores().server, settings });
-      const peers = await bench.peers(["nginx", "docker-registry", "files"], cores().server);
+      // The others are no others there than they are beside the mirror as shipped.
+      const kinds =
+        settings.sendfile === false ? (["nginx"] as const) : (["nginx", "docker-registry", "files"] as const);
+      const peers = await bench.peers(kinds, cores().server);
       const servers = await bench.right([mirror, ...peers], blob, puller);
       // Each connection takes the blob so often: 3.2 or 6.4 GB a round.
       const times = quick ? 3 : 6;
