@@ -13,6 +13,7 @@ export interface Certificate {
   readonly key: string;
 }
 
+const WINDOW_BYTES = 16 * 1024 * 1024;
 const KIT = join(import.meta.dirname, "../test/kit/tls");
 export const CERTIFICATE: Certificate = { cert: join(KIT, "server.pem"), key: join(KIT, "server-key.pem") };
 
@@ -45,8 +46,10 @@ function overHttp2(port: number, path: string): Promise<SecureAnswer> {
   return new Promise<SecureAnswer>((resolve, reject) => {
     const session = connect(`https://127.0.0.1:${port}`, {
       rejectUnauthorized: false,
-      settings: { initialWindowSize: 4 * 1024 * 1024 },
+      settings: { initialWindowSize: WINDOW_BYTES },
     });
+    // The connection has a window of its own, 64 KiB by default.
+    session.once("connect", () => session.setLocalWindowSize(WINDOW_BYTES));
     const end = (how: () => void) => {
       session.destroy();
       how();
