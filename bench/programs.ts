@@ -14,9 +14,6 @@ const PACKAGES = {
   taskset: "util-linux",
 } as const;
 
-export type Program = keyof typeof PACKAGES;
-export const PROGRAMS = Object.keys(PACKAGES) as Program[];
-
 /** Service binaries live where only root's path looks. */
 const PATHS = [...(process.env["PATH"] ?? "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
