@@ -152,7 +152,8 @@ function say(text: string): void {
 
 const signalled = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => signalled.abort(new Error(`stopped by ${signal}`)));
+  // More than once: timeout(1) sends it to the process and then to its group, and the second must not end the cleaning up.
+  process.on(signal, () => signalled.abort(new Error(`stopped by ${signal}`)));
 }
 
 try {
