@@ -7,39 +7,36 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
-import { type Clock, systemClock } from "./base/clock.ts";
+import { openAnswering } from "./answering.ts";
+import { systemClock } from "./base/clock.ts";
 import { Failure, messageOf } from "./base/failure.ts";
-import { Notices } from "./base/notices.ts";
-import { readCredential } from "./config/credential.ts";
-import { type Config, servesTls, upstreamsOf } from "./config/schema.ts";
+import { type Emitter, Notices } from "./base/notices.ts";
+import type { Config } from "./config/schema.ts";
+import { countWorkers, openFronts } from "./frontages.ts";
 import { createAdminApi } from "./http/admin.ts";
-import { FastPath } from "./http/fastpath.ts";
-import { openKernelCopy } from "./http/kernelcopy.ts";
-import { type Address, DEFAULT_LIMITS, Listener, type ListenerLimits } from "./http/listener.ts";
-import { createRegistryApi } from "./http/registry.ts";
-import { Sending } from "./http/send.ts";
-import { Certificates } from "./http/tls.ts";
-import { type Database, damagedIndex, isDatabaseError, openDatabase } from "./meta/database.ts";
+import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
+import { damagedIndex, type IndexAccess, isDatabaseError, openDatabase, openSharedDatabase } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
 import { Absences } from "./mirror/absences.ts";
 import { AgedPages } from "./mirror/aged.ts";
-import { Blobs } from "./mirror/blobs.ts";
 import { Capacity } from "./mirror/capacity.ts";
 import { Fills } from "./mirror/fills.ts";
-import { Listings } from "./mirror/listings.ts";
 import { LocalOrigin } from "./mirror/local-origin.ts";
-import { Manifests } from "./mirror/manifests.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
-import type { Source } from "./mirror/route.ts";
+import { LocalPasses } from "./mirror/passes.ts";
 import { Shelf } from "./mirror/shelf.ts";
+import { Sightings } from "./mirror/sightings.ts";
+import { Troubles } from "./mirror/troubles.ts";
 import { createLog, observeWithLog } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import type { MirrorOptions } from "./options.ts";
+import { openSources } from "./sources.ts";
 import { DiskStore } from "./store/disk.ts";
-import { createUpstream } from "./upstream/client.ts";
-import { createRoutingTable } from "./upstream/routing.ts";
+
+export type { MirrorOptions } from "./options.ts";
 
 export interface Mirror {
   /** What happens, as it happens. */
@@ -50,13 +47,6 @@ export interface Mirror {
   stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
-export interface MirrorOptions {
-  readonly clock?: Clock;
-  readonly limits?: Partial<ListenerLimits>;
-  /** False to leave standard output alone, for a mirror inside another program. */
-  readonly log?: boolean;
-}
-
 /** The format of the cache directory: a change of it is a new directory, never a conversion in place. */
 const FORMAT = "v1";
 
@@ -65,18 +55,40 @@ const FORMAT = "v1";
  * @throws Failure `storage` (cache directory), `invalid` (a credential or certificate that cannot be read).
  */
 export async function createMirror(config: Config, options: MirrorOptions = {}): Promise<Mirror> {
+  const workers = countWorkers(config, options);
   const root = join(config.cache.dir, FORMAT);
   await makeDirectory(root);
-  const database = openDatabase(root);
+  const index = workers > 1 ? openSharedDatabase(root) : openSoleDatabase(root);
   try {
-    return await build(config, options, root, database);
+    return await build(config, options, root, index, workers);
   } catch (error) {
-    database.close();
+    index.close();
     throw isDatabaseError(error) ? damagedIndex(root, error) : error;
   }
 }
 
-async function build(config: Config, options: MirrorOptions, root: string, database: Database): Promise<Mirror> {
+function openSoleDatabase(root: string): IndexAccess {
+  const database = openDatabase(root);
+  return { database, close: () => database.close() };
+}
+
+/** What answers clients: a listener here, or processes. */
+interface Frontage {
+  readonly notices: Notices<MirrorNotices>;
+  readonly ready: () => boolean;
+  readonly metricsText: () => Promise<string>;
+  start(): Promise<Address>;
+  stop(graceMs: number): Promise<void>;
+}
+
+async function build(
+  config: Config,
+  options: MirrorOptions,
+  root: string,
+  index: IndexAccess,
+  workers: number,
+): Promise<Mirror> {
+  const { database } = index;
   const clock = options.clock ?? systemClock;
   const notices = new Notices<MirrorNotices>();
   const store = await DiskStore.open(root);
@@ -86,27 +98,31 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   const tags = new Tags(database, repositories);
   const graph = new Graph(database, repositories);
   const inventory = new Inventory(database);
-
   const sources = await openSources(config, { notices, clock, signature });
-  const routing = createRoutingTable(
-    sources.map(({ source, hosts, repositories }) => ({ upstream: source, hosts, repositories })),
-    config.defaultUpstream,
-  );
 
   const maxBytes = await maxBytesOf(config, root);
   const limits = { maxBytes, minFreeBytes: config.cache.minFree };
   const capacity = new Capacity({ store, inventory, limits, clock, notices });
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
-  const absences = new Absences(clock);
-  const fills = new Fills({ store, capacity, inventory, graph, clock, notices });
-  const origin = new LocalOrigin({ tags, graph, shelf, fills, absences, clock, notices });
-  const manifests = new Manifests({ tags, graph, inventory, shelf, origin, clock, notices, offline: config.offline });
-  const blobs = new Blobs({ notices, store, inventory, graph, origin, capacity });
+  const memory = { absences: Absences.ledger(), sightings: Sightings.ledger(), troubles: Troubles.ledger() };
+  const absences = new Absences(clock, memory.absences);
+  const sightings = new Sightings(clock, memory.sightings);
+  const troubles = new Troubles(clock, memory.troubles);
+  // With workers, followers are clients of theirs: they count them.
+  const fills = new Fills({
+    store,
+    capacity,
+    inventory,
+    graph,
+    clock,
+    notices: workers > 1 ? quiet(notices) : notices,
+  });
+  const origin = new LocalOrigin({ tags, graph, shelf, fills, absences, sightings, troubles, clock, notices });
   const stopping = new AbortController();
-  const pages = new AgedPages({ absences, clock, notices });
-  const listings = new Listings({ pages, manifests, tags, repositories, signal: stopping.signal });
+  const pages = new AgedPages({ absences, clock, notices, signal: stopping.signal });
+  const passes = new LocalPasses();
 
-  const log = options.log === false ? undefined : createLog(config.log);
+  const log = options.log === false ? undefined : createLog(config.log, undefined, workers > 1);
   const endLog = log === undefined ? () => {} : observeWithLog(log, notices);
   const metrics = createMetrics({
     notices,
@@ -117,36 +133,54 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
     },
   });
 
+  const parts = { tags, graph, inventory, shelf, store, capacity, origin, pages, passes, clock, notices };
+  const frontage: Frontage =
+    workers > 1
+      ? openFronts(config, { ...parts, fills, memory, metrics, sources, signature, workers, options })
+      : await openHere();
+  async function openHere(): Promise<Frontage> {
+    const { routing } = sources;
+    const listener = await openAnswering(config, {
+      ...parts,
+      repositories,
+      routing,
+      signature,
+      limits: options.limits,
+    });
+    return {
+      notices,
+      ready: () => true,
+      metricsText: () => metrics.text(),
+      start: () => listener.start(config.listen),
+      stop: (graceMs) => listener.stop(graceMs),
+    };
+  }
+
   let phase: "starting" | "serving" | "draining" = "starting";
-  const listenerLimits = { ...DEFAULT_LIMITS, ...options.limits };
-  const sending = new Sending(config.sendfile ? await openKernelCopy() : undefined);
-  const registryApi = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
-  const fastPath = new FastPath({ manifests, routing, notices, keepAliveMs: listenerLimits.keepAliveMs });
-  const certificates = servesTls(config.tls)
-    ? await Certificates.open(tlsSettings(config.tls), { clock, notices })
-    : undefined;
-  const registry = new Listener(registryApi, listenerLimits, certificates ?? fastPath);
   const admin = new Listener(
     createAdminApi({
-      metrics: async () => ({ contentType: metrics.contentType, text: await metrics.text() }),
-      readiness: () => ({ ready: phase === "serving", reason: phase }),
+      metrics: async () => ({ contentType: metrics.contentType, text: await frontage.metricsText() }),
+      readiness: () => ({
+        ready: phase === "serving" && frontage.ready(),
+        reason: phase === "serving" && !frontage.ready() ? "a worker is being replaced" : phase,
+      }),
     }),
-    listenerLimits,
+    { ...DEFAULT_LIMITS, ...options.limits },
   );
 
   const end = async (graceMs: number): Promise<void> => {
     phase = "draining";
     // The admin listener stays up meanwhile: it tells that we drain.
-    await registry.stop(graceMs);
+    await frontage.stop(graceMs);
     stopping.abort(new Failure("overloaded", "the mirror is shutting down"));
     await origin.stop();
     await pages.settled();
     await admin.stop(0);
-    await Promise.all(sources.map(({ source }) => source.upstream.close()));
+    await sources.close();
     await store.stop();
     metrics.stop();
     endLog();
-    database.close();
+    index.close();
     await new Promise<void>((resolve) => (log === undefined ? resolve() : log.flush(() => resolve())));
   };
 
@@ -156,12 +190,12 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
     return ended;
   };
   return {
-    notices,
+    notices: frontage.notices,
     async start() {
       try {
         // Health first, so that whoever watches sees us starting.
         const boundAdmin = await admin.start(config.admin.listen);
-        const boundRegistry = await registry.start(config.listen);
+        const boundRegistry = await frontage.start();
         phase = "serving";
         return { registry: boundRegistry, admin: boundAdmin };
       } catch (error) {
@@ -173,34 +207,12 @@ async function build(config: Config, options: MirrorOptions, root: string, datab
   };
 }
 
-function tlsSettings({ cert, key, certificates, clientCa, clientAuth }: Config["tls"]) {
-  const pairs = [{ cert, key }, ...certificates].flatMap((pair) =>
-    pair.cert === undefined || pair.key === undefined ? [] : [{ cert: pair.cert, key: pair.key }],
-  );
-  return { certificates: pairs, clientCa, clientAuth: clientAuth ?? "required" };
-}
-
-interface OpenedSource {
-  readonly source: Source;
-  readonly hosts: readonly string[];
-  readonly repositories: { readonly allow: readonly string[]; readonly deny: readonly string[] };
-}
-
-async function openSources(
-  config: Config,
-  surroundings: { notices: Notices<MirrorNotices>; clock: Clock; signature: string },
-): Promise<OpenedSource[]> {
-  const opened: OpenedSource[] = [];
-  for (const [name, settings] of upstreamsOf(config)) {
-    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
-    const upstream = createUpstream(name, { ...settings, credentials, offline: config.offline }, surroundings);
-    const maxPasses = Math.max(1, Math.floor(settings.limits.connections / 4));
-    // Further connections for one blob are taken from what other blobs need.
-    const segments = Math.min(settings.segments, maxPasses);
-    const source: Source = { name, upstream, freshness: settings.freshness, maxPasses, segments };
-    opened.push({ source, hosts: settings.hosts, repositories: settings.repositories });
-  }
-  return opened;
+function quiet(notices: Notices<MirrorNotices>): Emitter<MirrorNotices> {
+  return {
+    emit(kind, fact) {
+      if (kind !== "followerOpened" && kind !== "followerClosed") notices.emit(kind, fact);
+    },
+  };
 }
 
 async function maxBytesOf(config: Config, root: string): Promise<number> {

@@ -34,6 +34,7 @@ const LAYERS: ReadonlyMap<string, number> = new Map([
   ["upkeep", 4],
   ["bundle", 4],
   ["load", 4],
+  ["workers", 4],
   ["http", 5],
   ["observe", 5],
   ["cli", 6],

@@ -6,7 +6,7 @@
  * default, as a user would write it, of every key; help texts and the example file are made from it.
  */
 import * as z from "zod";
-import { isFailure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import { canonicalRegistryName, parseHostHeader, parseRegistryName } from "./registry-name.ts";
 import { parseDuration, parseListen, parseSize, parseSizeLimit } from "./units.ts";
 
@@ -101,6 +101,18 @@ export function count(doc: string, standard: number, max: number) {
     doc,
     default: standard,
   });
+}
+
+/** A number of processes, or `auto`, which is left to whoever knows the machine. */
+export function processes(doc: string, standard: number, max: number) {
+  const message = `expected auto, or a whole number from 1 to ${max}`;
+  const field = parsed(message.slice("expected ".length), "textOrNumber", (value): number | "auto" => {
+    if (value === "auto") return "auto";
+    const count = typeof value === "number" ? value : /^\d{1,4}$/.test(value) ? Number(value) : Number.NaN;
+    if (!Number.isInteger(count) || count < 1 || count > max) throw new Failure("invalid", message);
+    return count;
+  });
+  return field.prefault(standard).register(keyDocs, { doc, default: standard });
 }
 
 /** A directory, which need not exist yet. */

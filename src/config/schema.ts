@@ -12,11 +12,11 @@ import {
   duration,
   keyDocs,
   listen,
+  processes,
   registryName,
   section,
   size,
   sizeLimit,
-  unsupported,
   yesNo,
 } from "./fields.ts";
 import { canonicalRegistryName, DOCKER_HUB, parseRegistryName } from "./registry-name.ts";
@@ -78,7 +78,7 @@ export const schema = section("", {
   }),
   defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),
   offline: yesNo("Never contact an upstream; serve what is stored.", false),
-  workers: unsupported("workers", "Processes that answer clients: auto or 1; this version has one.", "auto", 1),
+  workers: processes("Processes that answer clients; auto = one for each core, 1 = all in one process.", 1, 64),
   sendfile: yesNo("Let the kernel copy stored bytes to clients where it can (Linux, with the koffi package).", true),
   drainTimeout: duration("How long running answers may take to finish after SIGTERM.", "30s"),
   log: section("What is written to standard output.", {

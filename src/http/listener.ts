@@ -48,6 +48,8 @@ export interface Welcome {
   closeIdle(): void;
 }
 
+const BACKLOG = 4096;
+
 export interface Address {
   readonly host: string;
   readonly port: number;
@@ -129,11 +131,24 @@ export class Listener {
     await new Promise<void>((resolve, reject) => {
       // Stays: after this has begun, an error of the listening socket ends nobody's connection.
       this.#server.on("error", (cause) => reject(listenFailure(address, cause)));
-      this.#server.listen({ host: address.host, port: address.port, backlog: 4096 }, resolve);
+      this.#server.listen({ host: address.host, port: address.port, backlog: BACKLOG }, resolve);
     });
-    if ("setSecureContext" in this.#server) this.#certificates?.attach(this.#server);
+    this.#watchCertificates();
     const bound = this.#server.address() as AddressInfo;
     return { host: bound.address, port: bound.port };
+  }
+
+  /** Listens on what another process has bound, together with whoever else does. @throws what the system says. */
+  async startOn(handle: object): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.on("error", reject);
+      this.#server.listen(handle, BACKLOG, resolve);
+    });
+    this.#watchCertificates();
+  }
+
+  #watchCertificates(): void {
+    if ("setSecureContext" in this.#server) this.#certificates?.attach(this.#server);
   }
 
   /** Takes no new connections; running answers may end within the grace period, and are broken off after it. */

@@ -2,7 +2,8 @@
  * The SQLite file: opened, migrated, closed here; the rooms beside this file each own some of its tables.
  *
  * Tags and what is reachable in which repository are state; blobs and manifests are an index of files. Every statement
- * is prepared once. A second process on the same cache directory is refused.
+ * is prepared once. A second mirror on the same cache directory is refused: a sole process locks the index itself; one
+ * that lets others of its own read the index holds `lock.sqlite` locked instead. The kernel lets go of both.
  */
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -45,31 +46,77 @@ const MIGRATIONS = [
 ];
 
 const FILE = "index.sqlite";
+const LOCK = "lock.sqlite";
 
 export type Database = DatabaseSync;
 
+export interface IndexAccess {
+  /** Opened and locked for this process; the only one that writes. */
+  readonly database: Database;
+  close(): void;
+}
+
+/**
+ * Opens the index so that processes of this mirror can read it at the same time, with `openReader`.
+ * @throws Failure as `openDatabase`.
+ */
+export function openSharedDatabase(directory: string): IndexAccess {
+  const lock = openLocked(directory, LOCK);
+  try {
+    lock.exec("BEGIN EXCLUSIVE");
+    const database = openDatabase(directory, "NORMAL");
+    return {
+      database,
+      close() {
+        database.close();
+        lock.close();
+      },
+    };
+  } catch (cause) {
+    lock.close();
+    throw openingFailure(directory, cause);
+  }
+}
+
+/** For a process that only reads, while another has the index open. Sees what is committed when it looks. */
+export function openReader(directory: string): Database {
+  return new DatabaseSync(join(directory, FILE), { readOnly: true, timeout: 5000 });
+}
+
 /**
  * Opens or creates `index.sqlite` in the directory.
+ * @param locking EXCLUSIVE keeps everyone else out.
  * @throws Failure `storage`: unreadable, damaged, written by a newer version, or in use by another process.
  */
-export function openDatabase(directory: string): Database {
+export function openDatabase(directory: string, locking: "EXCLUSIVE" | "NORMAL" = "EXCLUSIVE"): Database {
   const path = join(directory, FILE);
   let database: DatabaseSync | undefined;
   try {
-    database = new DatabaseSync(path, { timeout: 0 });
+    database = new DatabaseSync(path, { timeout: locking === "EXCLUSIVE" ? 0 : 1000 });
     // Exclusive locking, taken by the first write below, is what keeps a second process out.
-    database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;");
+    database.exec(`PRAGMA locking_mode = ${locking}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;`);
     migrate(database, path);
     return database;
   } catch (cause) {
     database?.close();
-    if (cause instanceof Failure) throw cause;
-    const text = messageOf(cause);
-    if (/locked|busy/i.test(text)) {
-      throw new Failure("storage", `the cache directory ${directory} is in use by another process`, { cause });
-    }
-    throw damagedIndex(directory, cause);
+    throw openingFailure(directory, cause);
   }
+}
+
+function openLocked(directory: string, file: string): Database {
+  try {
+    return new DatabaseSync(join(directory, file), { timeout: 0 });
+  } catch (cause) {
+    throw openingFailure(directory, cause);
+  }
+}
+
+function openingFailure(directory: string, cause: unknown): Failure {
+  if (cause instanceof Failure) return cause;
+  if (/locked|busy/i.test(messageOf(cause))) {
+    return new Failure("storage", `the cache directory ${directory} is in use by another process`, { cause });
+  }
+  return damagedIndex(directory, cause);
 }
 
 /** True for what SQLite complains of, at opening or later. */

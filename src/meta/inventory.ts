@@ -15,7 +15,8 @@ export class Inventory {
   #blobs: number;
   #bytes: number;
 
-  constructor(database: Database) {
+  /** @param counting false for one who only looks up: totals stay 0 then. */
+  constructor(database: Database, counting = true) {
     this.#size = database.prepare("SELECT size, upstream FROM blobs WHERE digest = ?");
     this.#put = database.prepare(
       "INSERT INTO blobs (digest, size, upstream, stored_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -26,7 +27,9 @@ export class Inventory {
       "INSERT INTO manifests (digest, media_type) VALUES (?, ?) ON CONFLICT DO NOTHING",
     );
     // The only full scan, once at start-up; from here on the totals run along.
-    const row = database.prepare("SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs").get();
+    const row = counting
+      ? database.prepare("SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs").get()
+      : undefined;
     this.#blobs = Number(row?.["blobs"] ?? 0);
     this.#bytes = Number(row?.["bytes"] ?? 0);
   }

@@ -20,10 +20,12 @@ export class Tags {
   readonly #find;
   readonly #put;
   readonly #names;
-  /** Rows as they stand in the database, which has no other writer. */
-  readonly #held = new LRUCache<string, TagEntry>({ max: MAX_HELD });
+  /** Rows as they stand in the database, where it has no other writer. */
+  readonly #held: LRUCache<string, TagEntry> | undefined;
 
-  constructor(database: Database, repositories: Repositories) {
+  /** @param sole false where another process writes: then every look is at the database itself. */
+  constructor(database: Database, repositories: Repositories, sole = true) {
+    this.#held = sole ? new LRUCache({ max: MAX_HELD }) : undefined;
     this.#repositories = repositories;
     this.#find = database.prepare("SELECT digest, checked_at FROM tags WHERE repository = ? AND tag = ?");
     this.#put = database.prepare(
@@ -35,20 +37,20 @@ export class Tags {
 
   find(place: Place, tag: Tag): TagEntry | undefined {
     const key = tagKey(place, tag);
-    const held = this.#held.get(key);
+    const held = this.#held?.get(key);
     if (held !== undefined) return held;
     const id = this.#repositories.findId(place);
     if (id === undefined) return undefined;
     const row = this.#find.get(id, tag);
     if (row === undefined) return undefined;
     const entry = { digest: String(row["digest"]) as Digest, checkedAt: Number(row["checked_at"]) };
-    this.#held.set(key, entry);
+    this.#held?.set(key, entry);
     return entry;
   }
 
   put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
     this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
-    this.#held.set(tagKey(place, tag), { digest, checkedAt });
+    this.#held?.set(tagKey(place, tag), { digest, checkedAt });
   }
 
   /** The tags we know of a repository, in lexical order: what can be pulled without the upstream. */

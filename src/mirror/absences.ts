@@ -3,20 +3,30 @@
  *
  * Only answers are remembered, never failures: a 401, 429 or 5xx is not a 404.
  */
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { placeKey } from "../meta/repositories.ts";
 import type { Absence } from "../upstream/upstream.ts";
+import { Ledger } from "./ledger.ts";
 import type { Route } from "./route.ts";
 
 const MAX_ENTRIES = 50_000;
 
+export interface RememberedAbsence {
+  readonly absence: Absence;
+  readonly until: number;
+}
+
 export class Absences {
   readonly #clock: Clock;
-  readonly #entries = new LRUCache<string, { absence: Absence; until: number }>({ max: MAX_ENTRIES });
+  readonly #entries: Ledger<RememberedAbsence>;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, entries = Absences.ledger()) {
     this.#clock = clock;
+    this.#entries = entries;
+  }
+
+  static ledger(): Ledger<RememberedAbsence> {
+    return new Ledger(MAX_ENTRIES);
   }
 
   /** @param what a tag, a digest, or another text that is none of both. */

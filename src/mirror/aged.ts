@@ -9,6 +9,7 @@ import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
+import type { Digest } from "../oci/digest.ts";
 import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
 import type { Absences } from "./absences.ts";
 import { type AbsentAnswer, absent } from "./absent.ts";
@@ -25,15 +26,28 @@ export interface AgedPage {
   readonly warning?: string;
 }
 
+/** Which list is wanted; `query` is the upstream's. */
+export type ListQuestion =
+  | { readonly of: "tags"; readonly query: string }
+  | { readonly of: "referrers"; readonly digest: Digest; readonly query: string };
+
+/** Lists as the upstream sent them, fresh enough. */
+export interface Pages {
+  /** @throws Failure where the upstream fails and nothing young enough is held. */
+  find(route: Route, question: ListQuestion, caller: Caller): Promise<AgedPage | AbsentAnswer>;
+}
+
 export interface AgedParts {
   readonly absences: Absences;
+  /** Aborted when the mirror stops. */
+  readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
 
 const MEMORY_BYTES = 16 * 1024 * 1024;
 
-export class AgedPages {
+export class AgedPages implements Pages {
   readonly #parts: AgedParts;
   readonly #pages = new LRUCache<string, { page: ListPage; checkedAt: number }>({
     maxSize: MEMORY_BYTES,
@@ -45,24 +59,16 @@ export class AgedPages {
     this.#parts = parts;
   }
 
-  /**
-   * @param what names the page inside the repository.
-   * @throws Failure where the upstream fails and nothing young enough is held.
-   */
-  async find(
-    route: Route,
-    what: string,
-    fetch: () => Promise<ListPage | Absence>,
-    caller: Caller,
-  ): Promise<AgedPage | AbsentAnswer> {
+  async find(route: Route, question: ListQuestion, caller: Caller): Promise<AgedPage | AbsentAnswer> {
     const { absences, clock } = this.#parts;
+    const what = nameOf(question);
     const remembered = absences.find(route, what);
     if (remembered !== undefined) return absent(remembered, true);
     const policy = route.source.freshness;
     const held = this.#pages.get(`${placeKey(route)} ${what}`);
     const freshness = held === undefined ? "revalidate" : judgeFreshness(held.checkedAt, policy, clock.now());
     if (held !== undefined && freshness === "use") return this.#aged(route, held, undefined);
-    const flight = this.#fetch(route, what, fetch);
+    const flight = this.#fetch(route, what, question);
     if (held !== undefined && freshness === "useAndRefresh") return this.#aged(route, held, "refreshing");
     try {
       const page = await unlessAborted(flight.outcome, caller.signal);
@@ -84,17 +90,25 @@ export class AgedPages {
     return this.#running.settled();
   }
 
-  #fetch(route: Route, what: string, fetch: () => Promise<ListPage | Absence>) {
+  #fetch(route: Route, what: string, question: ListQuestion) {
     const key = `${placeKey(route)} ${what}`;
     return this.#running.run(key, async () => {
       const checkedAt = this.#parts.clock.now();
-      const page = await fetch();
+      const page = await this.#ask(route, question);
       if (isAbsence(page)) {
         this.#parts.absences.remember(route, what, page);
         this.#pages.delete(key);
       } else this.#pages.set(key, { page, checkedAt });
       return page;
     });
+  }
+
+  #ask(route: Route, question: ListQuestion): Promise<ListPage | Absence> {
+    const { upstream } = route.source;
+    const { signal } = this.#parts;
+    return question.of === "tags"
+      ? upstream.listTags(route.repository, question.query, signal)
+      : upstream.listReferrers(route.repository, question.digest, question.query, signal);
   }
 
   #aged(route: Route, held: { page: ListPage; checkedAt: number }, stale: StaleReason | undefined): AgedPage {
@@ -104,4 +118,9 @@ export class AgedPages {
     this.#parts.notices.emit("staleServed", { upstream: route.upstream, reason: stale });
     return { page: held.page, verdict: { cache: "stale", ttlMs, reason: stale }, ageMs, warning: `stale: ${stale}` };
   }
+}
+
+/** The list's name inside its repository. */
+function nameOf(question: ListQuestion): string {
+  return question.of === "tags" ? `tags?${question.query}` : `referrers/${question.digest}?${question.query}`;
 }

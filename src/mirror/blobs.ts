@@ -20,6 +20,7 @@ import { type Capacity, refusalOf } from "./capacity.ts";
 import { planRange } from "./fillpolicy.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Origin } from "./origin.ts";
+import type { Passes } from "./passes.ts";
 import { Passing } from "./passing.ts";
 import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
@@ -40,22 +41,24 @@ export interface BlobAnswer {
 
 export interface BlobParts {
   readonly notices: Emitter<MirrorNotices>;
-  readonly store: BlobStore;
-  readonly inventory: Inventory;
-  readonly graph: Graph;
+  readonly store: Pick<BlobStore, "has" | "open" | "remove">;
+  readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "addBlob" | "dropBlob">;
+  readonly graph: Pick<Graph, "findReachable">;
   readonly origin: Origin;
-  readonly capacity: Capacity;
+  readonly capacity: Pick<Capacity, "findRefusal">;
+  readonly passes: Passes;
 }
 
 /** How often a client whose fill failed elsewhere has its own upstream asked. */
 const MAX_ROUNDS = 3;
 
 export class Blobs {
-  readonly #passing = new Passing();
+  readonly #passing: Passing;
   readonly #parts: BlobParts;
 
   constructor(parts: BlobParts) {
     this.#parts = parts;
+    this.#passing = new Passing(parts.passes);
   }
 
   /** For HEAD. @throws Failure. */
@@ -116,19 +119,19 @@ export class Blobs {
   ): Promise<BlobAnswer | AbsentAnswer | "ask again"> {
     const ticket = this.#parts.origin.fillBlob(route, digest, sizeHint);
     // What another repository's upstream has not, or fails to send, says nothing of this one.
-    const foreign = mayAskAgain && ticket.joined && placeKey(ticket.place) !== placeKey(route);
+    const foreign = () => mayAskAgain && ticket.joined && placeKey(ticket.place) !== placeKey(route);
     try {
       const absence = await unlessAborted(ticket.ready, caller.signal);
       if (absence !== undefined) {
         ticket.release();
-        return foreign ? "ask again" : absent(absence, false);
+        return foreign() ? "ask again" : absent(absence, false);
       }
       return (await this.#passSlice(route, digest, ticket, findSlice, caller)) ?? followed(digest, ticket);
     } catch (error) {
       ticket.release();
       // The disk, not the upstream: this pull need not suffer for it.
       if (!isFailure(error, "storage")) {
-        if (foreign && isFailure(error)) return "ask again";
+        if (foreign() && isFailure(error)) return "ask again";
         throw error;
       }
       const refusal = refusalOf(error);

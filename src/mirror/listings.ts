@@ -11,7 +11,7 @@ import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import { OCI_INDEX } from "../oci/mediatypes.ts";
 import { parseTag } from "../oci/reference.ts";
 import type { AbsentAnswer } from "./absent.ts";
-import type { AgedPages } from "./aged.ts";
+import type { Pages } from "./aged.ts";
 import type { Caller } from "./caller.ts";
 import type { Manifests } from "./manifests.ts";
 import type { Route } from "./route.ts";
@@ -29,12 +29,10 @@ export interface ListAnswer {
 }
 
 export interface ListingParts {
-  readonly pages: AgedPages;
+  readonly pages: Pages;
   readonly manifests: Manifests;
-  readonly tags: Tags;
-  readonly repositories: Repositories;
-  /** Aborted when the mirror stops. */
-  readonly signal: AbortSignal;
+  readonly tags: Pick<Tags, "namesOf">;
+  readonly repositories: Pick<Repositories, "list">;
 }
 
 /** `n` and `last` of a listing request; anything else the upstream's `Link` put into the query is in `opaque`. */
@@ -59,14 +57,8 @@ export class Listings {
   async tags(route: Route, paging: Paging, caller: Caller): Promise<ListAnswer | AbsentAnswer> {
     if (paging.n === 0) return tagList(route, [], { cache: "none" }, undefined);
     const query = upstreamQuery(paging);
-    const { upstream } = route.source;
     try {
-      const found = await this.#parts.pages.find(
-        route,
-        `tags?${query}`,
-        () => upstream.listTags(route.repository, query, this.#parts.signal),
-        caller,
-      );
+      const found = await this.#parts.pages.find(route, { of: "tags", query }, caller);
       if ("absence" in found) return found;
       const tags = strings(parseObject(found.page.bytes, "tag list")["tags"]);
       return { ...tagList(route, tags, found.verdict, found.page.nextQuery), ...ageOf(found) };
@@ -89,13 +81,7 @@ export class Listings {
     caller: Caller,
   ): Promise<ListAnswer | AbsentAnswer> {
     const query = upstreamQuery(paging);
-    const { upstream } = route.source;
-    const found = await this.#parts.pages.find(
-      route,
-      `referrers/${digest}?${query}`,
-      () => upstream.listReferrers(route.repository, digest, query, this.#parts.signal),
-      caller,
-    );
+    const found = await this.#parts.pages.find(route, { of: "referrers", digest, query }, caller);
     if (!("absence" in found)) {
       const list = referrersIndex(found.page.bytes, artifactType);
       return { ...list, verdict: found.verdict, nextQuery: found.page.nextQuery, ...ageOf(found) };

@@ -22,8 +22,9 @@ import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
+import type { Sightings } from "./sightings.ts";
 import type { Ticket } from "./ticket.ts";
-import { Troubles } from "./troubles.ts";
+import type { Troubles } from "./troubles.ts";
 
 export interface LocalOriginParts {
   readonly tags: Tags;
@@ -31,20 +32,20 @@ export interface LocalOriginParts {
   readonly shelf: Shelf;
   readonly fills: Fills;
   readonly absences: Absences;
+  readonly sightings: Sightings;
+  readonly troubles: Troubles;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
 
-const MAX_SIGHTINGS = 20_000;
+const MAX_EXPECTED = 20_000;
 const MAX_EXPECTED_TAGS = 100;
 
 export class LocalOrigin implements Origin {
   readonly #parts: LocalOriginParts;
   readonly #abort = new AbortController();
-  readonly #troubles: Troubles;
-  readonly #sightings = new LRUCache<string, Sighting>({ max: MAX_SIGHTINGS });
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
-  readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_SIGHTINGS });
+  readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_EXPECTED });
   readonly #sighting = new Singleflight<Sighting | Absence | undefined>();
   readonly #refreshing = new Singleflight<Fetched | Absence>();
   readonly #fetching = new Singleflight<Fetched | Absence>();
@@ -52,14 +53,10 @@ export class LocalOrigin implements Origin {
 
   constructor(parts: LocalOriginParts) {
     this.#parts = parts;
-    this.#troubles = new Troubles(parts.clock);
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {
-    const sighting = this.#sightings.get(tagKey(route, tag));
-    if (sighting === undefined) return undefined;
-    const age = this.#parts.clock.now() - sighting.at;
-    return age >= 0 && age < route.source.freshness.tags ? sighting : undefined;
+    return this.#parts.sightings.find(route, tag);
   }
 
   findAbsence(route: Route, what: string): Absence | undefined {
@@ -71,7 +68,7 @@ export class LocalOrigin implements Origin {
   }
 
   findTrouble(route: Route, tag: Tag): Failure | undefined {
-    return this.#troubles.find(route, tag);
+    return this.#parts.troubles.find(route, tag);
   }
 
   sightTag(route: Route, tag: Tag): Flown<Sighting | Absence | undefined> {
@@ -85,7 +82,7 @@ export class LocalOrigin implements Origin {
       if (digest === undefined || mediaType === undefined || sizeBytes === undefined) return undefined;
       if (sizeBytes > MAX_MANIFEST_BYTES) throw new Failure("corrupt", `the manifest has ${sizeBytes} bytes`);
       const sighting = { digest, mediaType, sizeBytes, at };
-      this.#sightings.set(tagKey(route, tag), sighting);
+      this.#parts.sightings.remember(route, tag, sighting);
       const stored = await this.#parts.shelf.find(digest);
       if (stored === undefined) this.#expect(route, tag, digest);
       else this.#name(route, tag, stored, at);
@@ -97,10 +94,10 @@ export class LocalOrigin implements Origin {
     return this.#refreshing.run(tagKey(route, tag), async () => {
       try {
         const answer = await this.#refresh(route, tag);
-        this.#troubles.forget(route, tag);
+        this.#parts.troubles.forget(route, tag);
         return answer;
       } catch (error) {
-        if (isFailure(error) && !this.#abort.signal.aborted) this.#troubles.remember(route, tag, error);
+        if (isFailure(error) && !this.#abort.signal.aborted) this.#parts.troubles.remember(route, tag, error);
         throw error;
       }
     });
@@ -209,7 +206,7 @@ export class LocalOrigin implements Origin {
   #fulfil(route: Route, manifest: ShelvedManifest): void {
     const key = `${placeKey(route)}@${manifest.digest}`;
     for (const tag of this.#expected.get(key) ?? []) {
-      const sighting = this.#sightings.get(tagKey(route, tag));
+      const sighting = this.#parts.sightings.last(route, tag);
       if (sighting?.digest === manifest.digest) this.#name(route, tag, manifest, sighting.at);
     }
     this.#expected.delete(key);
@@ -220,7 +217,7 @@ export class LocalOrigin implements Origin {
    * case that the upstream fails, as it was before.
    */
   #untagged(route: Route, tag: Tag, absence: Absence): Absence {
-    this.#sightings.delete(tagKey(route, tag));
+    this.#parts.sightings.forget(route, tag);
     const entry = this.#parts.tags.find(route, tag);
     const mustAskAt = this.#parts.clock.now() - route.source.freshness.staleWhileRevalidate;
     if (entry !== undefined && entry.checkedAt > mustAskAt) {

@@ -38,10 +38,10 @@ export interface ManifestAnswer {
 }
 
 export interface ManifestParts {
-  readonly tags: Tags;
-  readonly graph: Graph;
-  readonly inventory: Inventory;
-  readonly shelf: Shelf;
+  readonly tags: Pick<Tags, "find">;
+  readonly graph: Pick<Graph, "findReachable">;
+  readonly inventory: Pick<Inventory, "findUpstream">;
+  readonly shelf: Pick<Shelf, "peek" | "find" | "link">;
   readonly origin: Origin;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
@@ -149,15 +149,20 @@ export class Manifests {
     const { origin } = this.#parts;
     const stale = stored !== undefined;
     if (!wantBody) {
-      const { outcome, joined } = origin.sightTag(route, tag);
-      const sighting = await outcome;
+      const flight = origin.sightTag(route, tag);
+      const sighting = await flight.outcome;
       if (sighting !== undefined && isAbsence(sighting)) return absent(sighting, false);
       if (sighting !== undefined && sighting.digest !== stored?.digest) {
-        return this.#seen(route, sighting, joined ? { cache: "joined" } : { cache: "miss", stored: false, stale });
+        return this.#seen(
+          route,
+          sighting,
+          flight.joined ? { cache: "joined" } : { cache: "miss", stored: false, stale },
+        );
       }
     }
-    const { outcome, joined } = origin.refreshTag(route, tag);
-    return this.#fetched(await outcome, joined, stale);
+    const flight = origin.refreshTag(route, tag);
+    const fetched = await flight.outcome;
+    return this.#fetched(fetched, flight.joined, stale);
   }
 
   async #revalidate(
@@ -185,8 +190,9 @@ export class Manifests {
 
   #refreshBehind(route: Route, tag: Tag): void {
     const flight = this.#parts.origin.refreshTag(route, tag);
-    if (flight.joined) return;
     flight.outcome.catch((cause: unknown) => {
+      // Whoever began it tells.
+      if (flight.joined) return;
       this.#parts.notices.emit("backgroundFailed", {
         what: `refresh of ${route.upstream}/${route.repository}:${tag}`,
         cause,

@@ -36,6 +36,8 @@ export interface MirrorNotices extends UpstreamNotices {
   };
   /** The listener's certificates are expired, or could not be read anew. */
   certificateTrouble: { readonly message: string };
+  /** A process that answered clients is gone; another takes its place. */
+  workerEnded: { readonly how: string; readonly replacedInMs: number };
   /** Work behind an answer failed; no client saw it. */
   backgroundFailed: { readonly what: string; readonly cause: unknown };
 }

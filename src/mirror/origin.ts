@@ -31,6 +31,7 @@ export interface Fetched {
 
 export interface Flown<T> {
   readonly outcome: Promise<T>;
+  /** True where it ran already when this caller came. Meaningful when the outcome is there. */
   readonly joined: boolean;
 }
 

@@ -12,12 +12,16 @@ import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import { VerifiedStream } from "./barrier.ts";
 import type { Caller } from "./caller.ts";
+import type { Passes } from "./passes.ts";
 import type { Route } from "./route.ts";
 import type { Slice } from "./slice.ts";
 
 export class Passing {
-  /** Ranges that are passing, by upstream. */
-  readonly #running = new Map<string, number>();
+  readonly #passes: Passes;
+
+  constructor(passes: Passes) {
+    this.#passes = passes;
+  }
 
   /** Undefined where too many pass already, or the upstream does not send exactly these bytes of exactly this blob. */
   async openSlice(
@@ -27,10 +31,8 @@ export class Passing {
     sizeBytes: number,
     caller: Caller,
   ): Promise<Readable | undefined> {
-    const running = this.#running.get(route.upstream) ?? 0;
-    if (running >= route.source.maxPasses) return undefined;
-    this.#running.set(route.upstream, running + 1);
-    const release = () => this.#running.set(route.upstream, (this.#running.get(route.upstream) ?? 1) - 1);
+    const release = await this.#passes.take(route);
+    if (release === undefined) return undefined;
     let body: Readable | undefined;
     try {
       body = await askSlice(route, digest, slice, sizeBytes, caller);

@@ -25,10 +25,10 @@ export interface ShelvedManifest {
 }
 
 export interface ShelfParts {
-  readonly capacity: Capacity;
-  readonly store: BlobStore;
-  readonly inventory: Inventory;
-  readonly graph: Graph;
+  readonly capacity: Pick<Capacity, "findRefusal">;
+  readonly store: Pick<BlobStore, "read" | "ingest" | "remove">;
+  readonly inventory: Pick<Inventory, "findSize" | "findMediaType" | "addBlob" | "addManifest" | "dropBlob">;
+  readonly graph: Pick<Graph, "link">;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
   /** Upper bound for manifests held in memory. */

@@ -4,11 +4,11 @@
  *
  * What is not stored is asked for afresh: this only spares questions whose answer nobody has to wait for.
  */
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/failure.ts";
 import { tagKey } from "../meta/repositories.ts";
 import type { Tag } from "../oci/reference.ts";
+import { Ledger } from "./ledger.ts";
 import type { Route } from "./route.ts";
 
 const MAX_ENTRIES = 20_000;
@@ -16,12 +16,22 @@ const UNREACHABLE_MS = 10_000;
 const LIMITED_MS = 60_000;
 const MOST_MS = 600_000;
 
+export interface RememberedTrouble {
+  readonly failure: Failure;
+  readonly until: number;
+}
+
 export class Troubles {
   readonly #clock: Clock;
-  readonly #entries = new LRUCache<string, { failure: Failure; until: number }>({ max: MAX_ENTRIES });
+  readonly #entries: Ledger<RememberedTrouble>;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, entries = Troubles.ledger()) {
     this.#clock = clock;
+    this.#entries = entries;
+  }
+
+  static ledger(): Ledger<RememberedTrouble> {
+    return new Ledger(MAX_ENTRIES);
   }
 
   find(route: Route, tag: Tag): Failure | undefined {

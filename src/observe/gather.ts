@@ -21,18 +21,21 @@ const MOST_BYTES_PER_UNIT = 3;
 export class LineGatherer {
   readonly #writer: PageWriter;
   readonly #everyMs: number;
-  #page = Buffer.allocUnsafeSlow(PAGE_BYTES);
+  readonly #pageBytes: number;
+  #page: Buffer;
   #filled = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(writer: PageWriter, everyMs: number) {
+  constructor(writer: PageWriter, everyMs: number, pageBytes = PAGE_BYTES) {
+    this.#pageBytes = pageBytes;
+    this.#page = Buffer.allocUnsafeSlow(pageBytes);
     this.#writer = writer;
     this.#everyMs = everyMs;
   }
 
   write(line: string): void {
-    if (this.#filled + line.length * MOST_BYTES_PER_UNIT > PAGE_BYTES) this.#handOn();
-    if (line.length * MOST_BYTES_PER_UNIT > PAGE_BYTES) {
+    if (this.#filled + line.length * MOST_BYTES_PER_UNIT > this.#pageBytes) this.#handOn();
+    if (line.length * MOST_BYTES_PER_UNIT > this.#pageBytes) {
       this.#writer.write(Buffer.from(line));
       return;
     }
@@ -56,7 +59,7 @@ export class LineGatherer {
     if (this.#filled === 0) return;
     const page = this.#page.subarray(0, this.#filled);
     // The writer writes behind our back.
-    this.#page = Buffer.allocUnsafeSlow(PAGE_BYTES);
+    this.#page = Buffer.allocUnsafeSlow(this.#pageBytes);
     this.#filled = 0;
     this.#writer.write(page);
   }

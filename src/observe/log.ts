@@ -27,9 +27,12 @@ const STDOUT = 1;
 const FLUSH_EVERY_MS = 1000;
 /** What is gathered at most while standard output takes nothing; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+/** What a pipe takes in one piece (PIPE_BUF): several processes that write no more at once never tear lines. */
+const WHOLE_BYTES = 4096;
 
 /** Writes to standard output unless told otherwise. What is gathered is written at exit without anyone's doing. */
-export function createLog(settings: LogSettings, destination?: DestinationStream): Log {
+/** @param shared true where other processes write to the same standard output. */
+export function createLog(settings: LogSettings, destination?: DestinationStream, shared = false): Log {
   const options = {
     level: settings.level,
     base: null,
@@ -38,11 +41,11 @@ export function createLog(settings: LogSettings, destination?: DestinationStream
     serializers: { err: (value: unknown) => (value instanceof Error ? errorFields(value) : value) },
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  const stream = destination ?? openDestination(settings.format);
+  const stream = destination ?? openDestination(settings.format, shared);
   return Object.assign(pino(options, stream), { writeLine: (line: string) => void stream.write(line) });
 }
 
-function openDestination(format: LogSettings["format"]): DestinationStream {
+function openDestination(format: LogSettings["format"], shared: boolean): DestinationStream {
   if (format === "pretty") {
     return pretty({
       destination: STDOUT,
@@ -58,13 +61,14 @@ function openDestination(format: LogSettings["format"]): DestinationStream {
     contentMode: "buffer",
     // More than none, so that flushing waits for what is being written.
     minLength: 1,
+    ...(shared ? { maxWrite: WHOLE_BYTES } : {}),
     maxLength: MAX_WAITING_BYTES,
   });
   const flush = destination.flush.bind(destination);
   const flushSync = destination.flushSync.bind(destination);
   // In this mode it takes buffers, which its types do not say.
   const write = (page: Buffer) => destination.write(page as unknown as string);
-  const lines = new LineGatherer({ write, flush, flushSync }, FLUSH_EVERY_MS);
+  const lines = new LineGatherer({ write, flush, flushSync }, FLUSH_EVERY_MS, shared ? WHOLE_BYTES : undefined);
   // Who flushes it, at exit for one, means what is gathered in front of it as well.
   destination.flush = (done) => lines.flush(done);
   destination.flushSync = () => lines.flushSync();
@@ -111,6 +115,9 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
       log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");
     }),
     notices.on("certificateTrouble", ({ message }) => log.warn({ problem: redact(message) }, "certificate trouble")),
+    notices.on("workerEnded", ({ how, replacedInMs }) => {
+      log.error({ how: redact(how), replacedInMs }, "a process that answers clients ended; it is replaced");
+    }),
     notices.on("backgroundFailed", ({ what, cause }) => {
       log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
     }),

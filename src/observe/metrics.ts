@@ -4,7 +4,15 @@
  * Label values are bounded: upstreams come from the configuration, everything else from closed sets. What is a state
  * (the cache's size) is asked for when somebody scrapes.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from "prom-client";
 import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
@@ -16,7 +24,11 @@ export interface MetricGauges {
   cacheBlobs(): number;
 }
 
+/** The values of one process, for another to add up. */
+export type CountedMetrics = MetricObjectWithValues<MetricValue<string>>[];
+
 export interface Metrics {
+  values(): Promise<CountedMetrics>;
   /** The exposition of all metrics, in `contentType`. */
   text(): Promise<string>;
   readonly contentType: string;
@@ -26,7 +38,8 @@ export interface Metrics {
 
 export interface MetricsParts {
   readonly notices: Notices<MirrorNotices>;
-  readonly gauges: MetricGauges;
+  /** Undefined in a process that does not own the cache. */
+  readonly gauges: MetricGauges | undefined;
 }
 
 /** Why a fill was resumed, as far as it can be told in one of few words: reasons are free text. */
@@ -76,9 +89,11 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
   const resumes = counter("fill_resumes_total", "Fetches resumed after a break", "upstream");
   const mismatches = counter("digest_mismatches_total", "Bodies whose bytes do not match their digest", "upstream");
   const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
-  asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
-  asked("cache_max_bytes", "Upper limit of cache_size_bytes", () => gauges.cacheMaxBytes());
-  asked("cache_blobs", "Blobs that are stored, manifests included", () => gauges.cacheBlobs());
+  if (gauges !== undefined) {
+    asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
+    asked("cache_max_bytes", "Upper limit of cache_size_bytes", () => gauges.cacheMaxBytes());
+    asked("cache_blobs", "Blobs that are stored, manifests included", () => gauges.cacheBlobs());
+  }
 
   const ends = [
     notices.on("answered", answered),
@@ -106,6 +121,7 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
   ];
 
   return {
+    values: () => register.getMetricsAsJSON(),
     text: () => register.metrics(),
     contentType: register.contentType,
     stop() {

@@ -59,8 +59,13 @@ export class DiskStore implements BlobStore {
     return store;
   }
 
+  /** For a process that reads what another one keeps there: nothing is made and nothing removed. */
+  static reader(root: string): DiskStore {
+    return new DiskStore(root, new Scribe());
+  }
+
   has(digest: Digest): boolean {
-    return existsSync(this.#pathOf(digest));
+    return existsSync(this.pathOf(digest));
   }
 
   async open(digest: Digest): Promise<Follower | undefined> {
@@ -74,7 +79,7 @@ export class DiskStore implements BlobStore {
     let fd: number;
     try {
       // Not blocking: something that is no file might otherwise hold the thread.
-      fd = await openAsync(this.#pathOf(digest), constants.O_RDONLY | constants.O_NONBLOCK);
+      fd = await openAsync(this.pathOf(digest), constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
       if (errnoOf(cause) === "ENOENT") return undefined;
       throw storageFailure("cannot open a stored blob", cause);
@@ -82,7 +87,7 @@ export class DiskStore implements BlobStore {
     const file = new OpenFile(fd);
     try {
       const stats = await fstatAsync(fd);
-      if (!stats.isFile()) throw new Failure("storage", `${this.#pathOf(digest)} is not a file`);
+      if (!stats.isFile()) throw new Failure("storage", `${this.pathOf(digest)} is not a file`);
       return { file, sizeBytes: stats.size };
     } catch (cause) {
       file.release();
@@ -110,7 +115,7 @@ export class DiskStore implements BlobStore {
       partial,
       final: async () => {
         await this.#make(directory);
-        return this.#pathOf(digest);
+        return this.pathOf(digest);
       },
       syncDirectory: () => syncDirectory(directory),
     };
@@ -120,7 +125,7 @@ export class DiskStore implements BlobStore {
   async remove(digest: Digest): Promise<void> {
     this.#hot.drop(digest);
     try {
-      await rm(this.#pathOf(digest), { force: true });
+      await rm(this.pathOf(digest), { force: true });
     } catch (cause) {
       throw storageFailure("cannot remove a stored blob", cause);
     }
@@ -156,7 +161,8 @@ export class DiskStore implements BlobStore {
     return join(this.#blobs, algorithmOf(digest), hexOf(digest).slice(0, 2));
   }
 
-  #pathOf(digest: Digest): string {
+  /** The name of its file, whether it is there or not. */
+  pathOf(digest: Digest): string {
     return join(this.#directoryOf(digest), hexOf(digest));
   }
 }

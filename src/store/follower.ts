@@ -11,6 +11,8 @@ export interface Follower {
   readonly sizeBytes: number;
   /** For positional reads below `visible()`; valid until `close()`. */
   readonly fd: number;
+  /** The name of the growing file that another process may open as well; undefined for what is stored. */
+  readonly path?: string | undefined;
   /** How many bytes, from the first, may be served now. */
   visible(): number;
   /** What ended the ingest without a verified blob; nothing more may be served then. */
@@ -94,6 +96,10 @@ export class GrowingFollower implements Follower {
 
   get fd(): number {
     return this.#file.fd;
+  }
+
+  get path(): string | undefined {
+    return this.#file.path;
   }
 
   visible(): number {

@@ -73,7 +73,7 @@ export class DiskIngest implements Ingest, Watched {
     this.digest = digest;
     this.#paths = paths;
     this.#desk = desk;
-    this.#file = new OpenFile(fd);
+    this.#file = new OpenFile(fd, paths.partial);
   }
 
   static async open(digest: Digest, paths: IngestPaths, desk: Desk): Promise<DiskIngest> {

@@ -7,11 +7,14 @@ import { close } from "node:fs";
 
 export class OpenFile {
   readonly fd: number;
+  /** The name it was opened by; it may have another by now. */
+  readonly path: string | undefined;
   #users = 1;
 
   /** Takes over `fd`; the caller is its first user. */
-  constructor(fd: number) {
+  constructor(fd: number, path?: string) {
     this.fd = fd;
+    this.path = path;
   }
 
   retain(): this {

@@ -96,7 +96,6 @@ test("every fault is said at once, with its line and the nearest known key", () 
 
 test("what this version does not do is refused and never ignored", () => {
   const yaml = [
-    "workers: 4",
     "upstreams:",
     "  docker.io:",
     "    endpoints: [https://a.example]",
@@ -104,7 +103,7 @@ test("what this version does not do is refused and never ignored", () => {
     "    credentials: [{ecr: {region: x}}, {token: y}]",
   ].join("\n");
   const faults = faultsOf(yaml);
-  for (const key of ["workers", "endpoints", "requestsPerSecond", "bandwidth", "credentials", "ecr"]) {
+  for (const key of ["endpoints", "requestsPerSecond", "bandwidth", "credentials", "ecr"]) {
     assert.ok(
       faults.some((line) => line.includes(key) && line.includes("not supported by this version")),
       key,
@@ -113,6 +112,16 @@ test("what this version does not do is refused and never ignored", () => {
   assert.equal(faults.length, 6);
   assert.deepEqual(faultsOf("tls: null\nworkers: 1\nupstreams: {docker.io: {endpoints: [], credentials: []}}"), []);
   assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "1" } }), []);
+});
+
+test("workers is a number of processes or auto, from a file, the environment or a flag", () => {
+  assert.equal(load("workers: 4").workers, 4);
+  assert.equal(load("workers: auto").workers, "auto");
+  assert.equal(load("{}").workers, 1);
+  for (const bad of ["workers: 0", "workers: 65", "workers: 1.5", "workers: many", "workers: -1"]) {
+    assert.match(faultsOf(bad).join(), /workers: expected auto, or a whole number from 1 to 64/);
+  }
+  assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "3" } }), []);
 });
 
 test("names of registries are lower-cased, Docker Hub's are one, and the default must be there", () => {

@@ -11,6 +11,9 @@ import { filesUnder } from "./residue.ts";
 import { makeTempDir, type TempDir } from "./temp.ts";
 import type { TestUpstream } from "./upstream.ts";
 
+/** `WHARFINGER_TEST_WORKERS=2` runs the flows against mirrors of so many processes. */
+export const TEST_WORKERS = Number(process.env["WHARFINGER_TEST_WORKERS"] ?? 1);
+
 export interface TestMirrorOptions extends Partial<MirrorOptions> {
   /** By name in image references; the first one is the default. */
   readonly upstreams: Readonly<Record<string, TestUpstream | string>>;
@@ -108,6 +111,7 @@ function configOf(options: TestMirrorOptions, dir: string): Config {
     defaultUpstream: names[0],
     upstreams,
     tls: tlsOfMode(),
+    workers: TEST_WORKERS,
     ...options.config,
     cache: { dir, minFree: 0, ...(options.config?.["cache"] as object | undefined) },
   });

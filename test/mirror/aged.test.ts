@@ -21,7 +21,7 @@ function scene() {
   const clock = new ManualClock();
   const { notices, facts } = recorded("staleServed");
   const absences = new Absences(clock);
-  const pages = new AgedPages({ absences, clock, notices });
+  const pages = new AgedPages({ absences, clock, notices, signal: new AbortController().signal });
   let asked = 0;
   let next: () => Promise<ListPage | Absence> = async () => pageOf("first");
   const fetch = () => {
@@ -36,7 +36,11 @@ function scene() {
     answerWith: (answer: () => Promise<ListPage | Absence>) => {
       next = answer;
     },
-    find: (what = "tags?", route = routeOf(), who = caller) => pages.find(route, what, fetch, who),
+    find: (what = "tags?", route = routeOf(), who = caller) => {
+      const upstream = { ...route.source.upstream, listTags: fetch };
+      const question = { of: "tags", query: what.replace("tags?", "") } as const;
+      return pages.find({ ...route, source: { ...route.source, upstream } }, question, who);
+    },
   };
 }
 

@@ -1,0 +1,13 @@
+/**
+ * What a mirror may be told beside its configuration.
+ */
+import type { Clock } from "./base/clock.ts";
+import type { ListenerLimits } from "./http/listener.ts";
+
+export interface MirrorOptions {
+  /** A clock of one's own is for one process: `workers: auto` is 1 with it, and any number above is refused. */
+  readonly clock?: Clock;
+  readonly limits?: Partial<ListenerLimits>;
+  /** False to leave standard output alone, for a mirror inside another program. */
+  readonly log?: boolean;
+}

@@ -1,0 +1,56 @@
+/**
+ * The upstreams of a configuration, each with our policy for it, and the routes to them.
+ */
+import type { Clock } from "./base/clock.ts";
+import type { Notices } from "./base/notices.ts";
+import { readCredential } from "./config/credential.ts";
+import { type Config, upstreamsOf } from "./config/schema.ts";
+import type { MirrorNotices } from "./mirror/notices.ts";
+import type { Source } from "./mirror/route.ts";
+import { createUpstream } from "./upstream/client.ts";
+import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
+
+export interface Surroundings {
+  readonly notices: Notices<MirrorNotices>;
+  readonly clock: Clock;
+  /** How this mirror, with all its processes, signs its requests. */
+  readonly signature: string;
+}
+
+export interface Sources {
+  readonly all: readonly Source[];
+  readonly routing: RoutingTable<Source>;
+  /** Ends their connections. */
+  close(): Promise<void>;
+}
+
+/**
+ * @param share of an upstream's connections, where several processes open some.
+ * @throws Failure `invalid`: a credential or certificate that cannot be read.
+ */
+export async function openSources(config: Config, surroundings: Surroundings, share = 1): Promise<Sources> {
+  const routes: { upstream: Source; hosts: readonly string[]; repositories: Repositories }[] = [];
+  for (const [name, settings] of upstreamsOf(config)) {
+    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
+    const limits = { ...settings.limits, connections: Math.max(1, Math.floor(settings.limits.connections * share)) };
+    const upstream = createUpstream(name, { ...settings, limits, credentials, offline: config.offline }, surroundings);
+    const maxPasses = Math.max(1, Math.floor(settings.limits.connections / 4));
+    // Further connections for one blob are taken from what other blobs need.
+    const segments = Math.min(settings.segments, maxPasses);
+    const source: Source = { name, upstream, freshness: settings.freshness, maxPasses, segments };
+    routes.push({ upstream: source, hosts: settings.hosts, repositories: settings.repositories });
+  }
+  const all = routes.map(({ upstream }) => upstream);
+  return {
+    all,
+    routing: createRoutingTable(routes, config.defaultUpstream),
+    async close() {
+      await Promise.all(all.map(({ upstream }) => upstream.close()));
+    },
+  };
+}
+
+interface Repositories {
+  readonly allow: readonly string[];
+  readonly deny: readonly string[];
+}
