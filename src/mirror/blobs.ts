@@ -193,8 +193,9 @@ export class Blobs {
       return follower;
     }
     follower.close();
-    inventory.dropBlob(digest);
+    // The file first: without its row, its name would vouch for it.
     await store.remove(digest);
+    inventory.dropBlob(digest);
     return undefined;
   }
 

@@ -56,6 +56,11 @@ export class Shelf {
     return this.#memory.get(digest);
   }
 
+  /** Somebody found it damaged or gone on disk: it is looked for there the next time. */
+  forget(digest: Digest): void {
+    this.#memory.delete(digest);
+  }
+
   /** From memory or store; undefined where it is not stored, or not as a manifest. */
   async find(digest: Digest): Promise<ShelvedManifest | undefined> {
     const held = this.#memory.get(digest);

@@ -37,9 +37,9 @@ export interface OriginSide {
   readonly fills: Pick<Fills, "find">;
   readonly tags: Pick<Tags, "find">;
   readonly graph: Pick<Graph, "findReachable" | "link">;
-  readonly inventory: Pick<Inventory, "findUpstream" | "addBlob" | "dropBlob">;
-  readonly shelf: Pick<Shelf, "find">;
-  readonly store: Pick<BlobStore, "has" | "remove">;
+  readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "findMediaType" | "addBlob" | "dropBlob">;
+  readonly shelf: Pick<Shelf, "find" | "forget">;
+  readonly store: Pick<BlobStore, "has" | "open" | "remove">;
   readonly capacity: Pick<Capacity, "findRefusal">;
   readonly passes: Passes;
   readonly sources: ReadonlyMap<string, Source>;
@@ -96,7 +96,7 @@ export class Door {
       this.#passes.set(this.#serial, end);
       return this.#serial;
     },
-    remove: ({ digest }) => this.#side.store.remove(digest),
+    remove: ({ digest }) => this.#remove(digest),
   };
 
   readonly take: { readonly [K in Handled]: (value: DoorPosts[K]) => void } = {
@@ -104,8 +104,10 @@ export class Door {
       this.#record("a permission could not be recorded", () => this.#side.graph.link(place, entries)),
     addBlob: ({ digest, sizeBytes }) =>
       this.#record("a stored blob could not be counted", () => this.#side.inventory.addBlob(digest, sizeBytes, "", 0)),
-    dropBlob: ({ digest }) =>
-      this.#record("the index of blobs cannot be used", () => this.#side.inventory.dropBlob(digest)),
+    dropBlob: ({ digest }) => {
+      // It may have been stored anew since the front looked.
+      if (!this.#side.store.has(digest)) this.#drop(digest);
+    },
     endPass: ({ pass }) => {
       this.#passes.get(pass)?.();
       this.#passes.delete(pass);
@@ -129,6 +131,23 @@ export class Door {
     for (const end of this.#passes.values()) end();
     this.#watches.clear();
     this.#passes.clear();
+  }
+
+  /** A front found it damaged. Another one may have, too, and it may be stored anew since. */
+  async #remove(digest: Digest): Promise<void> {
+    const { store, inventory, shelf } = this.#side;
+    if (inventory.findMediaType(digest) === undefined) {
+      const file = await store.open(digest);
+      file?.close();
+      if (file !== undefined && file.sizeBytes === inventory.findSize(digest)) return;
+    }
+    shelf.forget(digest);
+    await store.remove(digest);
+    this.#drop(digest);
+  }
+
+  #drop(digest: Digest): void {
+    this.#record("the index of blobs cannot be used", () => this.#side.inventory.dropBlob(digest));
   }
 
   #join({ id, place, digest, sizeHint }: DoorPosts["join"]): void {

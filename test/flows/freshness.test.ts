@@ -2,12 +2,14 @@
  * Tags as they age, by a clock of the test's own: used, refreshed behind, revalidated, stale while the upstream fails.
  */
 import assert from "node:assert/strict";
-import test from "node:test";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { TestUpstream } from "../kit/upstream.ts";
+import { testInOneProcess } from "../kit/workers.ts";
+
+const test = testInOneProcess("needs this process's clock");
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;

@@ -9,6 +9,7 @@ import { get, sendRaw } from "../kit/http.ts";
 import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { TestUpstream } from "../kit/upstream.ts";
+import { testInOneProcess } from "../kit/workers.ts";
 
 async function staged(
   run: (url: string, upstream: TestUpstream, mirror: TestMirror) => Promise<void>,
@@ -130,7 +131,9 @@ test("headers that never end are cut off after the time for headers", async () =
   );
 });
 
-test("connections beyond the limit are closed, and those within it are served", async () => {
+const testAlone = testInOneProcess("the limit is of each process");
+
+testAlone("connections beyond the limit are closed, and those within it are served", async () => {
   await staged(
     async (url) => {
       const { port } = new URL(url);
