@@ -88,6 +88,7 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
   const followers = gauge("followers_active", "Clients reading blobs that are being fetched");
   const resumes = counter("fill_resumes_total", "Fetches resumed after a break", "upstream");
   const mismatches = counter("digest_mismatches_total", "Bodies whose bytes do not match their digest", "upstream");
+  const workerEnds = counter("worker_ends_total", "Processes that answered clients and died");
   const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
   if (gauges !== undefined) {
     asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
@@ -116,6 +117,7 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
     }),
     notices.on("followerOpened", () => followers.inc()),
     notices.on("followerClosed", () => followers.dec()),
+    notices.on("workerEnded", () => workerEnds.inc()),
     notices.on("digestMismatch", ({ upstream }) => mismatches.inc({ upstream })),
     notices.on("staleServed", ({ upstream, reason }) => stale.inc({ upstream, reason })),
   ];

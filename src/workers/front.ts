@@ -2,6 +2,7 @@
  * One front process as the origin side sees it: started, spoken with, and buried.
  */
 import { type ChildProcess, fork } from "node:child_process";
+import { Failure } from "../base/failure.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { Channel } from "./channel.ts";
 import { Door, type OriginSide } from "./door.ts";
@@ -71,7 +72,7 @@ export class Front {
       this.up = false;
       this.channel.close();
       door.close();
-      listening.reject(why ?? new Error(`a process that should answer clients ended at once (${how})`));
+      listening.reject(why ?? new Failure("overloaded", `a process that should answer clients ended at once (${how})`));
       ended.resolve();
       events.ended(this, why === undefined ? how : `${how}: ${why.message}`);
     };

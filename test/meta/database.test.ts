@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
-import { openDatabase, transaction } from "../../src/meta/database.ts";
+import { openDatabase, openReader, openSharedDatabase, transaction } from "../../src/meta/database.ts";
 import { makeTempDir } from "../kit/temp.ts";
 
 const FILE = "index.sqlite";
@@ -136,4 +136,25 @@ test("a transaction that throws leaves nothing behind, and the next one works", 
   transaction(database, () => insert.run("a", "b"));
   assert.equal(count(), 1);
   database.close();
+});
+
+test("a shared index is read by others as it stands, and kept from every other writer", async () => {
+  await using dir = await makeTempDir("meta");
+  const refused = (error: unknown) => isFailure(error, "storage") && /in use by another process/.test(error.message);
+  const shared = openSharedDatabase(dir.path);
+  const reader = openReader(dir.path);
+  shared.database.exec("INSERT INTO manifests VALUES ('one', 'type')");
+  const rows = reader.prepare("SELECT * FROM manifests");
+  assert.equal(rows.all().length, 1);
+  shared.database.exec("INSERT INTO manifests VALUES ('two', 'type')");
+  assert.equal(rows.all().length, 2);
+  assert.throws(() => reader.exec("DELETE FROM manifests"), /readonly/);
+  assert.throws(() => openSharedDatabase(dir.path), refused);
+  assert.throws(() => openDatabase(dir.path), refused);
+  reader.close();
+  shared.close();
+  const sole = openDatabase(dir.path);
+  assert.throws(() => openSharedDatabase(dir.path), refused);
+  sole.close();
+  openSharedDatabase(dir.path).close();
 });
