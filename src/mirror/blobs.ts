@@ -13,7 +13,7 @@ import { placeKey } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
-import { isAbsence } from "../upstream/upstream.ts";
+import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { type Capacity, refusalOf } from "./capacity.ts";
@@ -126,6 +126,11 @@ export class Blobs {
         ticket.release();
         return foreign() ? "ask again" : absent(absence, false);
       }
+      const refused = ticket.joined ? await this.#findRefused(route, digest, ticket, caller) : undefined;
+      if (refused !== undefined) {
+        ticket.release();
+        return absent(refused, false);
+      }
       return (await this.#passSlice(route, digest, ticket, findSlice, caller)) ?? followed(digest, ticket);
     } catch (error) {
       ticket.release();
@@ -137,6 +142,17 @@ export class Blobs {
       const refusal = refusalOf(error);
       return await this.#passWhole(route, digest, sizeHint, refusal ?? "storage", caller);
     }
+  }
+
+  /**
+   * A fill that began elsewhere after we looked: it is joined all the same, but what another repository is sent is no
+   * permission in this one.
+   */
+  async #findRefused(route: Route, digest: Digest, ticket: Ticket, caller: Caller): Promise<Absence | undefined> {
+    const { graph, origin } = this.#parts;
+    if (mayRead(graph.findReachable(route, digest), ticket.place.upstream, route.upstream)) return undefined;
+    const head = await unlessAborted(origin.confirmBlob(route, digest).outcome, caller.signal);
+    return isAbsence(head) ? head : undefined;
   }
 
   /** Opens what is stored, if this repository may have it. Undefined where it has to be fetched. */

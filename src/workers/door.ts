@@ -151,9 +151,11 @@ export class Door {
   }
 
   #join({ id, place, digest, sizeHint }: DoorPosts["join"]): void {
-    const { fills, store, origin } = this.#side;
+    const { fills, store, inventory, origin } = this.#side;
     if (fills.find(digest) === undefined && store.has(digest)) {
-      this.#channel.post("fill", { id, joined: true, place, state: "stored" });
+      // Where its bytes are from decides who may read them.
+      const from = { upstream: inventory.findUpstream(digest) ?? "", repository: place.repository };
+      this.#channel.post("fill", { id, joined: true, place: from, state: "stored" });
       return;
     }
     try {

@@ -155,6 +155,20 @@ test("a tag that one process learned to have changed is the new one in every pro
   for (let n = 0; n < 10; n += 1) assert.deepEqual((await get(url)).body, young.manifest);
 });
 
+test("a repository that has not the blob gets nothing of the fill that another one began at the same moment", async () => {
+  const content = new VirtualContent(2 * MIB, 309);
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.addBlob("library/demo", content);
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config });
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, async (_, n) => {
+      const name = n % 2 === 0 ? "demo" : "other";
+      return { name, answer: await getHashed(`${mirror.url}/v2/${name}/blobs/${content.digest}`) };
+    }),
+  );
+  for (const { name, answer } of answers) assert.equal(answer.status, name === "demo" ? 200 : 404);
+});
+
 test("what was removed or damaged on disk is fetched again, once, by whichever process notices", async () => {
   const content = new VirtualContent(2 * MIB, 304);
   await using upstream = await TestUpstream.start();
