@@ -7,8 +7,7 @@ import type { MirrorNotices } from "../mirror/notices.ts";
 import { Channel } from "./channel.ts";
 import { Door, type OriginSide } from "./door.ts";
 import { errorOfText } from "./failures.ts";
-import type { Beginning, DoorAsks, DoorPosts, FrontAsks, FrontPosts } from "./messages.ts";
-import type { MetricValues } from "./metric-values.ts";
+import type { Beginning, DoorAsks, DoorPosts, FrontAsks, FrontPosts, MetricValues } from "./messages.ts";
 
 export interface FrontEvents {
   notice<K extends keyof MirrorNotices>(kind: K, fact: MirrorNotices[K]): void;
@@ -82,10 +81,6 @@ export class Front {
       if (child.pid === undefined) end("it could not be started");
     });
     child.send({ post: "begin", value: beginning }, handle as never);
-  }
-
-  get pid(): number | undefined {
-    return this.#child.pid;
   }
 
   /** Not to be waited for any longer. */

@@ -9,8 +9,7 @@ import type { MirrorNotices } from "../mirror/notices.ts";
 import type { BoundPort } from "./boundport.ts";
 import type { OriginSide } from "./door.ts";
 import { Front } from "./front.ts";
-import type { Beginning, FrontPosts } from "./messages.ts";
-import type { MetricValues } from "./metric-values.ts";
+import type { Beginning, FrontPosts, MetricValues } from "./messages.ts";
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 10_000;
@@ -54,10 +53,6 @@ export class Fronts {
 
   get up(): number {
     return [...this.#fronts].filter((front) => front.up).length;
-  }
-
-  get pids(): number[] {
-    return [...this.#fronts].flatMap(({ pid }) => (pid === undefined ? [] : [pid]));
   }
 
   /** Resolves when all of them answer clients. Takes over the port. @throws what keeps one of them from it. */

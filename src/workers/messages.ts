@@ -13,7 +13,9 @@ import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Absence, BlobHead } from "../upstream/upstream.ts";
 import type { ErrorText } from "./failures.ts";
-import type { MetricValues } from "./metric-values.ts";
+
+/** The metrics of one process. What is in them is `observe`'s business. */
+export type MetricValues = readonly object[];
 
 export interface Flew<T> {
   readonly value: T;

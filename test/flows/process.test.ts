@@ -12,6 +12,7 @@ import { VirtualContent } from "../kit/content.ts";
 import { getHashed } from "../kit/http.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
+import { programEnvironment } from "../kit/workers.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -22,7 +23,11 @@ interface Run {
 }
 
 function start(args: readonly string[], cwd: string): Run {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    cwd,
+    env: programEnvironment(),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const output = { out: "", err: "" };
   child.stdout?.on("data", (chunk) => {
     output.out += chunk;

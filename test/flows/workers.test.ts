@@ -16,6 +16,7 @@ import { TestMirror } from "../kit/mirror.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
+import { programEnvironment } from "../kit/workers.ts";
 
 const MIB = 1024 * 1024;
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
@@ -241,7 +242,11 @@ async function run(dir: string, upstream: string): Promise<Run> {
     `listen: 127.0.0.1:0\nadmin: { listen: 127.0.0.1:0 }\ncache: { dir: cache, minFree: 0 }\nworkers: 2\n` +
       `upstreams:\n  docker.io: { url: "${upstream}", allowPrivate: true }\n`,
   );
-  const child = spawn(process.execPath, [MAIN, "--config", file], { cwd: dir, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(process.execPath, [MAIN, "--config", file], {
+    cwd: dir,
+    env: programEnvironment(),
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   const output = { out: "", err: "" };
   child.stdout?.on("data", (chunk) => {
     output.out += chunk;

@@ -12,3 +12,9 @@ export function testInOneProcess(why: string): (title: string, run: () => Promis
     else test(title, run);
   };
 }
+
+/** For a program that is started by a test: with as many workers, and without the variable that it does not know. */
+export function programEnvironment(): NodeJS.ProcessEnv {
+  const { WHARFINGER_TEST_WORKERS: workers, ...env } = process.env;
+  return workers === undefined ? env : { ...env, WHARFINGER_WORKERS: workers };
+}
