@@ -109,7 +109,7 @@ test("what this version does not do is refused and never ignored", () => {
       key,
     );
   }
-  assert.equal(faults.length, 6);
+  assert.equal(faults.length, 5);
   assert.deepEqual(faultsOf("tls: null\nworkers: 1\nupstreams: {docker.io: {endpoints: [], credentials: []}}"), []);
   assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "1" } }), []);
 });
