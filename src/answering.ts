@@ -25,12 +25,14 @@ export interface AnsweringParts
   readonly notices: Notices<MirrorNotices>;
   readonly routing: Sources["routing"];
   readonly signature: string;
+  /** The same in every process that answers. */
+  readonly ticketSecret: string;
   readonly limits: Partial<ListenerLimits> | undefined;
 }
 
 /** The registry API, not listening yet. */
 export async function openAnswering(config: Config, parts: AnsweringParts): Promise<Listener> {
-  const { clock, notices, routing, signature, limits } = parts;
+  const { clock, notices, routing, signature, ticketSecret, limits } = parts;
   const manifests = new Manifests({ ...parts, offline: config.offline });
   const blobs = new Blobs(parts);
   const listings = new Listings({ ...parts, manifests });
@@ -38,7 +40,7 @@ export async function openAnswering(config: Config, parts: AnsweringParts): Prom
   const api = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
   const all = { ...DEFAULT_LIMITS, ...limits };
   const front = servesTls(config.tls)
-    ? await Certificates.open(tlsSettings(config.tls), { clock, notices })
+    ? await Certificates.open({ ...tlsSettings(config.tls), ticketSecret }, { clock, notices })
     : new FastPath({ manifests, routing, notices, keepAliveMs: all.keepAliveMs });
   return new Listener(api, all, front);
 }

@@ -92,6 +92,7 @@ async function build(
   const clock = options.clock ?? systemClock;
   const notices = new Notices<MirrorNotices>();
   const store = await DiskStore.open(root);
+  const ticketSecret = randomBytes(32).toString("hex");
   const signature = `wharfinger (${randomBytes(8).toString("hex")})`;
 
   const repositories = new Repositories(database);
@@ -136,7 +137,7 @@ async function build(
   const parts = { tags, graph, inventory, shelf, store, capacity, origin, pages, passes, clock, notices };
   const frontage: Frontage =
     workers > 1
-      ? openFronts(config, { ...parts, fills, memory, metrics, sources, signature, workers, options })
+      ? openFronts(config, { ...parts, fills, memory, metrics, sources, signature, ticketSecret, workers, options })
       : await openHere();
   async function openHere(): Promise<Frontage> {
     const { routing } = sources;
@@ -145,6 +146,7 @@ async function build(
       repositories,
       routing,
       signature,
+      ticketSecret,
       limits: options.limits,
     });
     return {

@@ -39,6 +39,7 @@ import { RemoteOrigin } from "./workers/remote-origin.ts";
 export interface FrontSettings {
   readonly config: Config;
   readonly signature: string;
+  readonly ticketSecret: string;
   readonly log: boolean;
   readonly limits: Partial<ListenerLimits> | undefined;
   readonly workers: number;
@@ -106,7 +107,7 @@ process.on("message", (message: { post?: string; value?: unknown }, handle: obje
 });
 
 async function begin(beginning: Beginning, handle: object): Promise<RunningFront> {
-  const { config, signature, log: logged, limits, workers } = beginning.settings as FrontSettings;
+  const { config, signature, ticketSecret, log: logged, limits, workers } = beginning.settings as FrontSettings;
   const clock = systemClock;
   const notices = new Notices<MirrorNotices>();
   const root = join(config.cache.dir, FORMAT);
@@ -129,6 +130,7 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
     ...{ tags, graph, inventory, shelf, store, capacity, origin, clock, notices, repositories, signature, limits },
     pages: pagesThrough(door),
     passes: passesThrough(door),
+    ticketSecret,
     routing: sources.routing,
   });
   const relayed = new Set<keyof MirrorNotices>();

@@ -43,6 +43,7 @@ export interface FrontageParts extends Omit<OriginSide, "sources" | "notices"> {
   readonly metrics: Metrics;
   readonly sources: Sources;
   readonly signature: string;
+  readonly ticketSecret: string;
   readonly workers: number;
   readonly options: MirrorOptions;
 }
@@ -51,9 +52,16 @@ export interface FrontageParts extends Omit<OriginSide, "sources" | "notices"> {
 const PROGRAM = new URL(import.meta.url.endsWith(".ts") ? "./front.ts" : "./front.js", import.meta.url);
 
 export function openFronts(config: Config, parts: FrontageParts) {
-  const { notices, memory, metrics, sources, signature, workers, options } = parts;
+  const { notices, memory, metrics, sources, signature, ticketSecret, workers, options } = parts;
   const relayed = new RelayedNotices(notices, (kind) => fronts.tell("relay", { kind }));
-  const settings: FrontSettings = { config, signature, log: options.log !== false, limits: options.limits, workers };
+  const settings: FrontSettings = {
+    config,
+    signature,
+    ticketSecret,
+    log: options.log !== false,
+    limits: options.limits,
+    workers,
+  };
   const fillings = new Map<string, Place>();
   let dead: Promise<CountedMetrics> = Promise.resolve([]);
   const fronts = new Fronts({

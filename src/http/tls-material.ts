@@ -2,7 +2,7 @@
  * Certificates and private keys, read from their files and tried out: what is wrong with them is told by file, at start
  * or reload, and never at a client's connection.
  */
-import { constants, createPrivateKey, X509Certificate } from "node:crypto";
+import { constants, createPrivateKey, hkdfSync, X509Certificate } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { Failure, messageOf } from "../base/failure.ts";
@@ -13,6 +13,8 @@ export interface TlsSettings {
   /** PEM file of the authorities of client certificates; undefined where none are asked for. */
   readonly clientCa: string | undefined;
   readonly clientAuth: "optional" | "required";
+  /** What session tickets are sealed with: random, the same in every process that answers on this address. */
+  readonly ticketSecret: string;
 }
 
 /** Paths of PEM files. */
@@ -58,6 +60,7 @@ export function makeMaterial(texts: TlsTexts, settings: TlsSettings): readonly M
   if (clientCa !== undefined) {
     attempt(`${settings.clientCa} is no certificate in PEM`, () => new X509Certificate(clientCa));
   }
+  const ticketKeys = makeTicketKeys(texts, settings);
   return texts.pairs.map(({ files, cert, key }) => {
     const leaf = attempt(`${files.cert} is no certificate in PEM`, () => new X509Certificate(cert));
     const secret = attempt(`${files.key} is no private key in PEM, or is encrypted`, () => createPrivateKey(key));
@@ -70,12 +73,20 @@ export function makeMaterial(texts: TlsTexts, settings: TlsSettings): readonly M
       ...(clientCa === undefined ? {} : { ca: clientCa }),
       minVersion: "TLSv1.2",
       sessionTimeout: SESSION_SECONDS,
+      ticketKeys,
       // A client that starts the handshake anew has us do the dear part of it, again and again; TLS 1.3 has no such thing.
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
     };
     const unfit = `${files.cert} and ${files.key} cannot be used`;
     return { files, leaf, options, context: attempt(unfit, () => createSecureContext(options)) };
   });
+}
+
+const TICKET_KEY_BYTES = 48;
+
+/** Others as soon as any certificate is: what a session was checked against may hold no longer. */
+function makeTicketKeys(texts: TlsTexts, { ticketSecret }: TlsSettings): Buffer {
+  return Buffer.from(hkdfSync("sha512", ticketSecret, JSON.stringify(texts), "session tickets", TICKET_KEY_BYTES));
 }
 
 /**

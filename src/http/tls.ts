@@ -106,7 +106,7 @@ export class Certificates {
       return;
     }
     this.#complaint = undefined;
-    // Tickets have keys of the context, which is new; sessions by id were checked against what may hold no longer.
+    // Tickets have other keys now; sessions by id were checked against what may hold no longer.
     this.#sessions.clear();
     this.#server?.setSecureContext(this.#first().options);
     const files = this.#settings.certificates.map(({ cert }) => cert);

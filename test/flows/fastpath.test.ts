@@ -16,7 +16,12 @@ const PATH = "/v2/demo/manifests/1";
 
 async function warmMirror(upstream: TestUpstream, options: Partial<TestMirrorOptions> = {}): Promise<TestMirror> {
   upstream.shelves.add("library/demo", image, "1");
-  const mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, ...options });
+  const mirror = await TestMirror.start({
+    upstreams: { "docker.io": upstream },
+    ...options,
+    // It is about plain connections, in whatever mode the tests run, and about this process's clock.
+    config: { tls: {}, workers: 1 },
+  });
   await get(mirror.url + PATH);
   await mirror.settled();
   return mirror;

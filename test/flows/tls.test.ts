@@ -15,6 +15,7 @@ import { TestMirror } from "../kit/mirror.ts";
 import { pemPath } from "../kit/mode.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
 import { makeTempDir } from "../kit/temp.ts";
+import { testInOneProcess } from "../kit/workers.ts";
 
 const pair = (name: string) => ({ cert: pemPath(name), key: pemPath(`${name}-key`) });
 const pem = (name: string) => readFileSync(pemPath(name), "utf8");
@@ -88,7 +89,9 @@ for (const [how, options] of [
   ["a ticket of TLS 1.2", { maxVersion: "TLSv1.2" }],
   ["a session id of TLS 1.2", { maxVersion: "TLSv1.2", secureOptions: constants.SSL_OP_NO_TICKET }],
 ] as const) {
-  test(`a client comes back by ${how} without a full handshake`, async () => {
+  // Sessions by id are kept where they were made; tickets are everybody's.
+  const declare = how.includes("session id") ? testInOneProcess("sessions by id are each process's own") : test;
+  declare(`a client comes back by ${how} without a full handshake`, async () => {
     await using mirror = await start(pair("server"));
     let session: Buffer | undefined;
     const first = connect({
@@ -142,58 +145,61 @@ test("client certificates: needed by default, checked where they are optional, r
   }
 });
 
-test("certificates that are swapped behind a symlink are shown to new clients, and open connections go on", async () => {
-  await using dir = await makeTempDir("tls");
-  const baseline = openResources();
-  const put = async (version: string, name: string) => {
-    const target = join(dir.path, version);
-    await mkdir(target);
-    await writeFile(join(target, "cert.pem"), pem(name));
-    await writeFile(join(target, "key.pem"), pem(`${name}-key`));
-    await symlink(target, join(dir.path, "next"));
-    await rename(join(dir.path, "next"), join(dir.path, "live"));
-  };
-  await put("v1", "one");
-  const clock = new ManualClock();
-  {
-    const live = join(dir.path, "live");
-    await using mirror = await start({ cert: join(live, "cert.pem"), key: join(live, "key.pem") }, { clock });
-    const loaded: number[] = [];
-    const troubles: string[] = [];
-    mirror.mirror.notices.on("certificatesLoaded", ({ expiresAt }) => loaded.push(expiresAt));
-    mirror.mirror.notices.on("certificateTrouble", ({ message }) => troubles.push(message));
-    const open = openSocket(mirror.url);
-    open.write("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
-    await once(open, "data");
-    assert.equal(await subjectFor(mirror), "one.test");
+testInOneProcess("needs this process's clock")(
+  "certificates that are swapped behind a symlink are shown to new clients, and open connections go on",
+  async () => {
+    await using dir = await makeTempDir("tls");
+    const baseline = openResources();
+    const put = async (version: string, name: string) => {
+      const target = join(dir.path, version);
+      await mkdir(target);
+      await writeFile(join(target, "cert.pem"), pem(name));
+      await writeFile(join(target, "key.pem"), pem(`${name}-key`));
+      await symlink(target, join(dir.path, "next"));
+      await rename(join(dir.path, "next"), join(dir.path, "live"));
+    };
+    await put("v1", "one");
+    const clock = new ManualClock();
+    {
+      const live = join(dir.path, "live");
+      await using mirror = await start({ cert: join(live, "cert.pem"), key: join(live, "key.pem") }, { clock });
+      const loaded: number[] = [];
+      const troubles: string[] = [];
+      mirror.mirror.notices.on("certificatesLoaded", ({ expiresAt }) => loaded.push(expiresAt));
+      mirror.mirror.notices.on("certificateTrouble", ({ message }) => troubles.push(message));
+      const open = openSocket(mirror.url);
+      open.write("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
+      await once(open, "data");
+      assert.equal(await subjectFor(mirror), "one.test");
 
-    await put("v2", "two");
-    await tick(clock, mirror, () => loaded.length === 1);
-    assert.equal(await subjectFor(mirror), "two.test");
-    assert.equal(loaded[0], Date.UTC(2099, 11, 31));
+      await put("v2", "two");
+      await tick(clock, mirror, () => loaded.length === 1);
+      assert.equal(await subjectFor(mirror), "two.test");
+      assert.equal(loaded[0], Date.UTC(2099, 11, 31));
 
-    await writeFile(join(dir.path, "v2", "cert.pem"), pem("one"));
-    await tick(clock, mirror, () => troubles.length === 1);
-    assert.match(troubles[0] ?? "", /key\.pem does not belong to .*cert\.pem; the certificates read before stay/);
-    await truncate(join(dir.path, "v2", "key.pem"), 50);
-    await tick(clock, mirror, () => troubles.length === 2);
-    await tick(clock, mirror, () => true);
-    await rm(join(dir.path, "v2", "key.pem"));
-    await tick(clock, mirror, () => troubles.length === 3);
-    for (let round = 0; round < 5; round += 1) await tick(clock, mirror, () => true);
-    assert.equal(troubles.length, 3, "the same trouble is told once");
-    assert.equal(await subjectFor(mirror), "two.test");
+      await writeFile(join(dir.path, "v2", "cert.pem"), pem("one"));
+      await tick(clock, mirror, () => troubles.length === 1);
+      assert.match(troubles[0] ?? "", /key\.pem does not belong to .*cert\.pem; the certificates read before stay/);
+      await truncate(join(dir.path, "v2", "key.pem"), 50);
+      await tick(clock, mirror, () => troubles.length === 2);
+      await tick(clock, mirror, () => true);
+      await rm(join(dir.path, "v2", "key.pem"));
+      await tick(clock, mirror, () => troubles.length === 3);
+      for (let round = 0; round < 5; round += 1) await tick(clock, mirror, () => true);
+      assert.equal(troubles.length, 3, "the same trouble is told once");
+      assert.equal(await subjectFor(mirror), "two.test");
 
-    await writeFile(join(dir.path, "v2", "key.pem"), pem("one-key"));
-    await tick(clock, mirror, () => loaded.length === 2);
-    assert.equal(await subjectFor(mirror), "one.test");
-    open.write("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert.match(String(await once(open, "data")), /^HTTP\/1\.1 200 /, "the old connection goes on");
-    open.destroy();
-  }
-  assert.equal(clock.pending, 0);
-  assert.deepEqual(await residueSince(baseline), []);
-});
+      await writeFile(join(dir.path, "v2", "key.pem"), pem("one-key"));
+      await tick(clock, mirror, () => loaded.length === 2);
+      assert.equal(await subjectFor(mirror), "one.test");
+      open.write("GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n");
+      assert.match(String(await once(open, "data")), /^HTTP\/1\.1 200 /, "the old connection goes on");
+      open.destroy();
+    }
+    assert.equal(clock.pending, 0);
+    assert.deepEqual(await residueSince(baseline), []);
+  },
+);
 
 test("what cannot be used at start is one clear failure that names the file", async () => {
   await using dir = await makeTempDir("tls");

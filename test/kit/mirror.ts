@@ -4,9 +4,9 @@
  */
 import { join } from "node:path";
 import { createMirror, type Mirror, type MirrorOptions } from "../../src/app.ts";
-import { type Config, schema } from "../../src/config/schema.ts";
+import { type Config, schema, servesTls } from "../../src/config/schema.ts";
 import type { AnsweredFact } from "../../src/mirror/notices.ts";
-import { mode, pemPath, tlsOfMode } from "./mode.ts";
+import { pemPath, tlsOfMode } from "./mode.ts";
 import { filesUnder } from "./residue.ts";
 import { makeTempDir, type TempDir } from "./temp.ts";
 import type { TestUpstream } from "./upstream.ts";
@@ -57,11 +57,12 @@ export class TestMirror {
   static async start(options: TestMirrorOptions): Promise<TestMirror> {
     const temp = options.dir === undefined ? await makeTempDir("mirror") : undefined;
     const dir = options.dir ?? temp?.path ?? "";
-    const mirror = await createMirror(configOf(options, dir), { log: false, ...options });
+    const config = configOf(options, dir);
+    const mirror = await createMirror(config, { log: false, ...options });
     const troubles: string[] = [];
     mirror.notices.on("certificateTrouble", ({ message }) => troubles.push(message));
     const { registry, admin } = await mirror.start();
-    const scheme = mode === "plain" && options.config?.["tls"] === undefined ? "http" : "https";
+    const scheme = servesTls(config.tls) ? "https" : "http";
     const url = `${scheme}://127.0.0.1:${registry.port}`;
     return new TestMirror(mirror, dir, temp, url, `http://127.0.0.1:${admin.port}`, troubles);
   }
