@@ -32,7 +32,7 @@ export interface MirrorSettings {
   readonly segments?: number;
 }
 
-const MAIN = join(import.meta.dirname, "../src/cli/main.ts");
+const MAIN = join(import.meta.dirname, "../dist/cli/main.js");
 
 export async function startMirror(options: MirrorOptions): Promise<Served> {
   const port = await freePort();

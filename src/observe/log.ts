@@ -5,6 +5,7 @@
  * are gathered and written in pages, at least every second and at exit. Free text passes `redact`; what has
  * been parsed (repository, reference, method) does not.
  */
+import { fstatSync } from "node:fs";
 import { type DestinationStream, type Logger, pino } from "pino";
 import pretty from "pino-pretty";
 import type { Notices } from "../base/notices.ts";
@@ -27,7 +28,10 @@ const STDOUT = 1;
 const FLUSH_EVERY_MS = 1000;
 /** What is gathered at most while standard output takes nothing; lines beyond are dropped. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** What a pipe takes in one piece (PIPE_BUF): several processes that write no more at once never tear lines. */
+/**
+ * What a pipe takes in one piece (PIPE_BUF): several processes that write no more at once never tear lines. A file takes
+ * each write whole, of whatever length.
+ */
 const WHOLE_BYTES = 4096;
 
 /** Writes to standard output unless told otherwise. What is gathered is written at exit without anyone's doing. */
@@ -55,20 +59,21 @@ function openDestination(format: LogSettings["format"], shared: boolean): Destin
       messageFormat: (line) => readable(line),
     });
   }
+  const wholeBytes = shared && !isFile(STDOUT) ? WHOLE_BYTES : undefined;
   const destination = pino.destination({
     fd: STDOUT,
     sync: false,
     contentMode: "buffer",
     // More than none, so that flushing waits for what is being written.
     minLength: 1,
-    ...(shared ? { maxWrite: WHOLE_BYTES } : {}),
+    ...(wholeBytes === undefined ? {} : { maxWrite: wholeBytes }),
     maxLength: MAX_WAITING_BYTES,
   });
   const flush = destination.flush.bind(destination);
   const flushSync = destination.flushSync.bind(destination);
   // In this mode it takes buffers, which its types do not say.
   const write = (page: Buffer) => destination.write(page as unknown as string);
-  const lines = new LineGatherer({ write, flush, flushSync }, FLUSH_EVERY_MS, shared ? WHOLE_BYTES : undefined);
+  const lines = new LineGatherer({ write, flush, flushSync }, FLUSH_EVERY_MS, wholeBytes);
   // Who flushes it, at exit for one, means what is gathered in front of it as well.
   destination.flush = (done) => lines.flush(done);
   destination.flushSync = () => lines.flushSync();
@@ -78,6 +83,14 @@ function openDestination(format: LogSettings["format"], shared: boolean): Destin
     destination.flushSync = () => {};
   });
   return lines;
+}
+
+function isFile(fd: number): boolean {
+  try {
+    return fstatSync(fd).isFile();
+  } catch {
+    return false;
+  }
 }
 
 /** @returns the function that ends the subscriptions. */
