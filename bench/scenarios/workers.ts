@@ -12,7 +12,7 @@ import type { Bench, Scenario } from "../scenario.ts";
 import type { Served } from "../served.ts";
 import { loadManifest } from "../wrk.ts";
 
-const CONNECTIONS = 16;
+const CONNECTIONS = 64;
 const BAR = atLeast(1.6, 1.9);
 
 export const workers: Scenario = {
