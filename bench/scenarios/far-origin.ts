@@ -3,6 +3,7 @@
  * nothing from a mirror; several of them do.
  */
 
+import { get } from "../../test/kit/http.ts";
 import { BITS_PER_SECOND, FarLine, ONE_WAY_MS } from "../far.ts";
 import { atMost, ratios } from "../figures.ts";
 import type { LibraryBlob } from "../library.ts";
@@ -44,6 +45,8 @@ export const farOrigin: Scenario = {
     }
 
     const measure = async (server: Served, blob: LibraryBlob) => {
+      // Who pulls an image has its manifest before its layers, and so the mirror knows their sizes.
+      await get(`http://127.0.0.1:${server.port}${server.blobPath(blob)}`, { method: "HEAD" });
       await origin.forget();
       const { totalMs } = await pull(server.port, server.blobPath(blob));
       await server.settled();
