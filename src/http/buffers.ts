@@ -39,6 +39,11 @@ export class Buffers {
     return found;
   }
 
+  /** It is not coming back: something may still read from it. */
+  forfeit(buffer: Buffer): void {
+    this.#lentBytes -= buffer.length;
+  }
+
   /** Nothing may use it any more: no read, no socket. */
   giveBack(buffer: Buffer): void {
     const size = buffer.length;

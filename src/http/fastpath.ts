@@ -43,7 +43,7 @@ interface Meaning {
 
 /** An answer without its request's id, and what it was made of. */
 interface Rendered {
-  readonly bytes: Buffer;
+  readonly digest: string;
   readonly ageSeconds: number;
   readonly ttlSeconds: number;
   readonly dateSeconds: number;
@@ -53,14 +53,23 @@ interface Rendered {
 
 const MAX_HEAD_BYTES = 2048;
 const MAX_HEADS = 2000;
+/** Larger ones are rare, and every answer here is a copy of its own. */
+const MAX_BODY_BYTES = 64 * 1024;
+const BODIES_BYTES = 8 * 1024 * 1024;
 /** Stands for the request's id while an answer is put together. */
 const ID = "\0";
-const EMPTY = Buffer.alloc(0);
 
 export class FastPath {
   readonly #parts: FastPathParts;
   readonly #meanings = new LRUCache<string, Meaning>({ max: MAX_HEADS });
-  readonly #connections = new Set<Socket>();
+  /** What large heads have in common: the same few manifests. */
+  readonly #bodies = new LRUCache<string, string>({
+    maxSize: BODIES_BYTES,
+    sizeCalculation: ({ length }) => length + 1,
+  });
+  /** What each connection does when it shall end. */
+  readonly #connections = new Map<Socket, () => void>();
+  readonly #ending = new Set<Socket>();
 
   constructor(parts: FastPathParts) {
     this.#parts = parts;
@@ -77,12 +86,13 @@ export class FastPath {
     let answered = false;
     const leave = () => {
       this.#connections.delete(socket);
+      this.#ending.delete(socket);
       socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", leave).off("timeout", onTimeout);
       socket.setTimeout(0);
     };
     const onData = (chunk: Buffer) => {
       if (chunk.length <= MAX_HEAD_BYTES && socket.writableLength === 0) {
-        const text = this.#answer(chunk.toString("latin1"), remoteAddress);
+        const text = this.#tryAnswer(chunk.toString("latin1"), remoteAddress);
         if (text !== undefined) {
           socket.write(text, "latin1");
           if (!answered) socket.setTimeout(keepAliveMs);
@@ -95,22 +105,39 @@ export class FastPath {
     };
     const onEnd = () => socket.end();
     const onError = () => socket.destroy();
-    const onTimeout = () => {
-      if (answered) {
-        socket.destroy();
-        return;
-      }
-      leave();
-      handOver(socket, Buffer.alloc(0));
+    const onTimeout = () => socket.destroy();
+    const end = () => {
+      // A request that comes now is not answered any more.
+      socket.off("data", onData);
+      socket.resume();
+      socket.destroySoon();
     };
-    this.#connections.add(socket);
+    this.#connections.set(socket, end);
     socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", leave).on("timeout", onTimeout);
     socket.setTimeout(firstMs);
   }
 
-  /** Ends every connection that is here: each is idle. */
+  /** Ends every connection that is here as soon as it has taken its last answer. */
   closeIdle(): void {
-    for (const socket of this.#connections) socket.destroySoon();
+    for (const [socket, end] of this.#connections) {
+      this.#connections.delete(socket);
+      this.#ending.add(socket);
+      end();
+    }
+  }
+
+  /** Breaks every connection off. */
+  destroy(): void {
+    for (const socket of [...this.#connections.keys(), ...this.#ending]) socket.destroy();
+  }
+
+  /** What goes wrong here is for the HTTP server to answer, and to tell. */
+  #tryAnswer(head: string, remoteAddress: string | undefined): string | undefined {
+    try {
+      return this.#answer(head, remoteAddress);
+    } catch {
+      return undefined;
+    }
   }
 
   /** The whole answer; undefined where it is not for here. */
@@ -120,9 +147,10 @@ export class FastPath {
     if (meaning === undefined) return undefined;
     const { method, route, tag } = meaning;
     const answer = this.#parts.manifests.peek(route, tag);
-    if (answer?.bytes === undefined) return undefined;
+    if (answer?.bytes === undefined || answer.sizeBytes > MAX_BODY_BYTES) return undefined;
     const requestId = newRequestId();
     const { before, after } = render(meaning, answer, this.#parts.keepAliveMs);
+    const text = before + requestId + after + (method === "GET" ? this.#bodyOf(answer.digest, answer.bytes) : "");
     const endedAt = performance.now();
     this.#parts.notices.emit("answered", {
       requestId,
@@ -142,7 +170,16 @@ export class FastPath {
       aborted: false,
       error: undefined,
     });
-    return before + requestId + after;
+    return text;
+  }
+
+  #bodyOf(digest: string, bytes: Buffer): string {
+    let body = this.#bodies.get(digest);
+    if (body === undefined) {
+      body = bytes.toString("latin1");
+      this.#bodies.set(digest, body);
+    }
+    return body;
   }
 
   #learn(head: string): Meaning | undefined {
@@ -167,14 +204,14 @@ export class FastPath {
 
 /** Only the request's id differs between two answers of the same second. */
 function render(meaning: Meaning, answer: ManifestAnswer, keepAliveMs: number): Rendered {
-  const { bytes, ageMs = 0, verdict } = answer;
+  const { digest, ageMs = 0, verdict } = answer;
   const ageSeconds = Math.floor(ageMs / 1000);
   const ttlSeconds = Math.floor(("ttlMs" in verdict ? (verdict.ttlMs ?? 0) : 0) / 1000);
   const dateSeconds = Math.floor(Date.now() / 1000);
   const last = meaning.rendered;
   if (
-    last?.bytes === bytes &&
-    last?.ageSeconds === ageSeconds &&
+    last?.digest === digest &&
+    last.ageSeconds === ageSeconds &&
     last.ttlSeconds === ttlSeconds &&
     last.dateSeconds === dateSeconds
   ) {
@@ -186,10 +223,9 @@ function render(meaning: Meaning, answer: ManifestAnswer, keepAliveMs: number): 
   const date = new Date(dateSeconds * 1000).toUTCString();
   const connection = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(keepAliveMs / 1000)}\r\n`;
   const head = `HTTP/1.1 200 OK\r\n${fields.join("")}Date: ${date}\r\n${connection}\r\n`;
-  const body = meaning.method === "HEAD" ? "" : (bytes ?? EMPTY).toString("latin1");
   const at = head.indexOf(ID);
   const before = head.slice(0, at);
-  const after = head.slice(at + ID.length) + body;
-  meaning.rendered = { bytes: bytes ?? EMPTY, ageSeconds, ttlSeconds, dateSeconds, before, after };
+  const after = head.slice(at + ID.length);
+  meaning.rendered = { digest, ageSeconds, ttlSeconds, dateSeconds, before, after };
   return meaning.rendered;
 }

@@ -44,8 +44,10 @@ export interface Welcome {
    * @param handOver makes it the HTTP server's, with the bytes that were read of it; called at most once.
    */
   take(socket: Socket, firstMs: number, handOver: (socket: Socket, read: Buffer) => void): void;
-  /** Ends the connections that were not handed over and have nothing to do. */
+  /** Ends the connections that were not handed over, as soon as they have taken what was written. */
   closeIdle(): void;
+  /** Breaks them off. */
+  destroy(): void;
 }
 
 const BACKLOG = 4096;
@@ -167,6 +169,7 @@ export class Listener {
     this.#welcome?.closeIdle();
     const breakOff = () => {
       this.#server.closeAllConnections();
+      this.#welcome?.destroy();
       this.#h2.destroy();
     };
     const timer = setTimeout(breakOff, Math.min(graceMs, MAX_TIMER_MS));

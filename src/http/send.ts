@@ -57,8 +57,9 @@ class Sender {
   readonly #pieces: readonly Piece[];
   readonly #kernelCopy: KernelCopy | undefined;
   readonly #turn = (limitBytes: number) => this.#copy(limitBytes);
-  /** Buffers that are read into or written from. */
-  #out = 0;
+  /** What is read into or written from. */
+  readonly #lent = new Set<Buffer>();
+  #readInto: Buffer | undefined;
   #piece = 0;
   #position = 0;
   /** Up to here the bytes were in the page cache a moment ago. */
@@ -87,7 +88,10 @@ class Sender {
   }
 
   start(): void {
-    this.#exchange.response.once("close", () => this.#end());
+    this.#exchange.response.once("close", () => {
+      this.#end();
+      this.#forfeit();
+    });
     if (this.#exchange.gone) {
       this.#end();
       return;
@@ -119,7 +123,7 @@ class Sender {
       this.#exchange.end();
       return;
     }
-    if (this.#out === (this.#kernelCopy === undefined ? MAX_BUFFERS : 1)) return;
+    if (this.#lent.size === (this.#kernelCopy === undefined ? MAX_BUFFERS : 1)) return;
     const failure = this.#follower.failure();
     if (failure !== undefined) {
       this.#fail(failure);
@@ -155,12 +159,14 @@ class Sender {
     const most = this.#kernelCopy === undefined ? Math.min(LARGEST_BYTES, this.#exchange.chunkBytes) : HELPED_BYTES;
     const buffer = this.#lend(Math.min(available, most));
     this.#reading = true;
+    this.#readInto = buffer;
     const length = Math.min(available, buffer.length);
     read(this.#follower.fd, buffer, 0, length, this.#position, (error, count) => this.#onRead(error, count, buffer));
   }
 
   #onRead(error: Error | null, count: number, buffer: Buffer): void {
     this.#reading = false;
+    this.#readInto = undefined;
     if (this.#over || error !== null || count === 0) this.#giveBack(buffer);
     if (this.#over) {
       this.#follower.close();
@@ -233,6 +239,8 @@ class Sender {
       : 0;
     this.#exchange.bytes += bytes;
     this.#advance(bytes);
+    // Node does not see that anything moves on this connection.
+    if (bytes > 0) socket.setTimeout(socket.timeout ?? 0);
     // The socket took it all and may take more; otherwise an ordinary write waits until it does.
     if (bytes === count && this.#available() >= MIN_COPY_BYTES) {
       this.#queued = true;
@@ -268,13 +276,23 @@ class Sender {
   }
 
   #lend(bytes: number): Buffer {
-    this.#out += 1;
-    return this.#sending.buffers.lend(bytes);
+    const buffer = this.#sending.buffers.lend(bytes);
+    this.#lent.add(buffer);
+    return buffer;
   }
 
   #giveBack(buffer: Buffer): void {
-    this.#out -= 1;
-    this.#sending.buffers.giveBack(buffer);
+    if (this.#lent.delete(buffer)) this.#sending.buffers.giveBack(buffer);
+  }
+
+  /** Of a response that is gone nobody says what it still holds: that memory is not lent to anyone again. */
+  #forfeit(): void {
+    for (const buffer of this.#lent) {
+      // A read that runs says when it is done.
+      if (buffer === this.#readInto) continue;
+      this.#lent.delete(buffer);
+      this.#sending.buffers.forfeit(buffer);
+    }
   }
 
   #fail(error: Error): void {

@@ -96,7 +96,10 @@ export class Certificates {
         this.#complaint = undefined;
         return;
       }
-      this.#materials = makeMaterial(texts, this.#settings);
+      const materials = makeMaterial(texts, this.#settings);
+      const [first] = materials;
+      if (first !== undefined) this.#server?.setSecureContext(first.options);
+      this.#materials = materials;
       this.#texts = texts;
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
@@ -108,7 +111,6 @@ export class Certificates {
     this.#complaint = undefined;
     // Tickets have other keys now; sessions by id were checked against what may hold no longer.
     this.#sessions.clear();
-    this.#server?.setSecureContext(this.#first().options);
     const files = this.#settings.certificates.map(({ cert }) => cert);
     this.#notices.emit("certificatesLoaded", { files, expiresAt: this.#expiresAt() });
     this.#tellOddities();
@@ -120,7 +122,10 @@ export class Certificates {
         () => {
           if (!this.#stopped) this.#watch();
         },
-        (cause: unknown) => this.#notices.emit("backgroundFailed", { what: "the reload of certificates", cause }),
+        (cause: unknown) => {
+          this.#notices.emit("backgroundFailed", { what: "the reload of certificates", cause });
+          if (!this.#stopped) this.#watch();
+        },
       );
     });
   }

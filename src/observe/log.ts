@@ -81,6 +81,9 @@ function openDestination(format: LogSettings["format"], shared: boolean): Destin
   // The hook at exit writes until everything is written, which then is never; what is gathered is given up instead.
   destination.on("error", () => {
     destination.flushSync = () => {};
+    destination.once("write", () => {
+      destination.flushSync = () => lines.flushSync();
+    });
   });
   return lines;
 }
