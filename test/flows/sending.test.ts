@@ -135,6 +135,15 @@ for (const sendfile of [true, false]) {
   });
 }
 
+test("a connection on which the kernel alone writes is not idle", async () => {
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.addBlob("library/demo", content);
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, limits: { stallMs: 400 } });
+  upstream.fault({ kind: "blob" }, { bytesPerSecond: 16 * MIB });
+  const answer = await getHashed(`${mirror.url}/v2/demo/blobs/${content.digest}`);
+  assert.equal(answer.digest, content.digest);
+});
+
 test("the kernel copies what is cached to a socket that takes it, and nothing where it cannot", async () => {
   const kernelCopy = await openKernelCopy();
   if (process.platform !== "linux") {

@@ -124,3 +124,25 @@ test("a client that leaves takes its follower along, once, and is no error", () 
     assert.equal(answered[0]?.aborted, true);
     assert.equal(answered[0]?.error, undefined);
   }));
+
+test("memory that a response never let go of is not lent to anyone again, and not counted as lent for ever", () =>
+  withStored(async (store) => {
+    const { exchange, response } = fakeExchange();
+    const never: Buffer[] = [];
+    // As Node does with what is written to a response whose socket is gone, or not its own yet.
+    response.write = (chunk: Buffer) => {
+      never.push(chunk);
+      return false;
+    };
+    exchange.head(200, {});
+    const sending = new Sending();
+    const over = once(response, "close");
+    sending.send(exchange, await open(store), [{ start: 0, end: SIZE - 1 }], () => {});
+    while (never.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(sending.buffers.lentBytes > 0);
+    response.destroy();
+    await over;
+    assert.equal(sending.buffers.lentBytes, 0);
+    const others = Array.from({ length: 8 }, () => sending.buffers.lend(1024 * 1024).buffer);
+    for (const chunk of never) assert.ok(!others.includes(chunk.buffer));
+  }));
