@@ -19,7 +19,9 @@ export class Inventory {
   constructor(database: Database, counting = true) {
     this.#size = database.prepare("SELECT size, upstream FROM blobs WHERE digest = ?");
     this.#put = database.prepare(
-      "INSERT INTO blobs (digest, size, upstream, stored_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      `INSERT INTO blobs (digest, size, upstream, stored_at) VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET upstream = excluded.upstream, stored_at = excluded.stored_at
+       WHERE blobs.upstream = '' AND excluded.upstream <> ''`,
     );
     this.#drop = database.prepare("DELETE FROM blobs WHERE digest = ?");
     this.#mediaType = database.prepare("SELECT media_type FROM manifests WHERE digest = ?");
@@ -53,9 +55,14 @@ export class Inventory {
     return row === undefined || row["upstream"] === "" ? undefined : String(row["upstream"]);
   }
 
-  /** @param upstream where the bytes came from, "" where that is not known. */
+  /**
+   * A blob may be found by its name just before whoever stored it counts it: that tells where it is from all the same.
+   * @param upstream where the bytes came from, "" where that is not known.
+   */
   addBlob(digest: Digest, sizeBytes: number, upstream: string, storedAt: number): void {
-    if (this.#put.run(digest, sizeBytes, upstream, storedAt).changes === 0) return;
+    const isKnown = this.findSize(digest) !== undefined;
+    this.#put.run(digest, sizeBytes, upstream, storedAt);
+    if (isKnown) return;
     this.#blobs += 1;
     this.#bytes += sizeBytes;
   }

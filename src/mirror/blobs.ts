@@ -165,7 +165,8 @@ export class Blobs {
     const reachable = graph.findReachable(route, digest);
     const filling = origin.findFill(digest);
     const follower = await this.#open(digest);
-    const from = follower === undefined ? filling?.upstream : inventory.findUpstream(digest);
+    // Its file has its name a moment before its fill has recorded where it is from.
+    const from = (follower === undefined ? undefined : inventory.findUpstream(digest)) ?? filling?.upstream;
     if (mayRead(reachable, from, route.upstream)) {
       return follower === undefined ? undefined : { follower, verdict: { cache: "hit" } };
     }

@@ -18,6 +18,17 @@ test("blobs are counted with their bytes, each once", () =>
     assert.equal(inventory.findSize(digest("c")), undefined);
   }));
 
+test("where a blob is from is learned after it was found by its name, never forgotten, and it is counted once", () =>
+  withRooms(({ inventory }) => {
+    inventory.addBlob(digest("a"), 10, "", 0);
+    assert.equal(inventory.findUpstream(digest("a")), undefined);
+    inventory.addBlob(digest("a"), 10, "docker.io", 1);
+    inventory.addBlob(digest("a"), 10, "", 0);
+    inventory.addBlob(digest("a"), 10, "quay.io", 2);
+    assert.equal(inventory.findUpstream(digest("a")), "docker.io");
+    assert.deepEqual([inventory.blobs, inventory.bytes], [1, 10]);
+  }));
+
 test("a dropped blob is counted no more, and dropping what is not there changes nothing", () =>
   withRooms(({ inventory }) => {
     inventory.addBlob(digest("a"), 10, "docker.io", 1);
