@@ -6,7 +6,7 @@
  * own connection or another. How many connections there are is policy (`planCourse`). When `run` settles, none is left.
  */
 import { type Clock, pause } from "../base/clock.ts";
-import { Failure, messageOf } from "../base/failure.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Ingest } from "../store/blobstore.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
@@ -183,6 +183,8 @@ export class Download {
         throw new Failure("unreachable", `the upstream ended after ${bytes} of ${ingest?.sizeBytes} bytes`);
       } catch (error) {
         this.#signal.throwIfAborted();
+        // What came after the last byte is not worth another request: the digest decides.
+        if (piece.end !== undefined && piece.at >= piece.end && isFailure(error, "unreachable")) return;
         const gainedBytes = piece.at - from;
         piece.fruitless = gainedBytes >= PROGRESS_BYTES ? 0 : piece.fruitless + 1;
         const receivedBytes = this.#begun?.ingest.receivedBytes ?? 0;

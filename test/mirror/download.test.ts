@@ -265,6 +265,28 @@ test("a piece that breaks is taken up at its own byte while the others go on", a
   await assertStored(made);
 });
 
+test("a body that breaks after its last byte is not asked for again, be it a piece or the whole", async () => {
+  for (const segments of [4, 1]) {
+    await using made = await begin({ segments });
+    const running = made.start();
+    await made.until(() => made.upstream.requests.length === 1);
+    for (let number = 1; made.ingest.receivedBytes < SIZE; number += 1) {
+      await made.until(() => made.upstream.requests.length === number);
+      const request = made.upstream.requests[number - 1];
+      assert.ok(request !== undefined);
+      request.send(Number.POSITIVE_INFINITY, false);
+      const { end } = request;
+      await made.until(() => made.ingest.receivedBytes === end);
+      request.break();
+      await made.until(() => request.over);
+    }
+    await running;
+    assert.deepEqual(made.resumedAt, []);
+    assertOnce(made.upstream.requests);
+    await assertStored(made);
+  }
+});
+
 test("a range of a blob of another size is refused, and all connections are ended", async () => {
   await using made = await begin();
   made.upstream.saysSize = (number) => (number === 3 ? SIZE + 1 : SIZE);

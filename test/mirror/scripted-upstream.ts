@@ -35,13 +35,13 @@ export class ScriptedRequest {
     });
   }
 
-  /** Lets go of so many bytes more; the end with the last of them. */
-  send(bytes = Number.POSITIVE_INFINITY): void {
+  /** Lets go of so many bytes more; the end with the last of them, unless it is kept back. */
+  send(bytes = Number.POSITIVE_INFINITY, ends = true): void {
     const at = this.start + this.sentBytes;
     const until = Math.min(this.end, at + bytes);
     for (const chunk of this.#content.read(at, until)) this.#body.push(chunk);
     this.sentBytes += until - at;
-    if (until === this.end) this.#body.push(null);
+    if (until === this.end && ends) this.#body.push(null);
   }
 
   break(error: Error = new Failure("unreachable", "cut")): void {
