@@ -6,6 +6,7 @@
  */
 import type { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
+import { errnoOf } from "../../base/failure.ts";
 import type { Flow } from "../../base/flow.ts";
 import type { Dialing, Dialled } from "./dialing.ts";
 import { malformed, WireFault } from "./fault.ts";
@@ -246,7 +247,8 @@ export class Connection {
     const exchange = this.#exchange;
     if (exchange?.intake === undefined) {
       const stale = this.#answers > 0 && exchange?.heard === false;
-      this.#fail(error ?? new WireFault("WIRE_CLOSED", "the other side ended the connection", stale));
+      const ended = () => new WireFault("WIRE_CLOSED", "the other side ended the connection", stale, { cause: error });
+      this.#fail(error === undefined || isReset(error) ? ended() : error);
       this.#socket.destroy();
       return;
     }
@@ -266,4 +268,9 @@ export class Connection {
     exchange.answered.reject(error);
     this.#parts.onFree(this, 0);
   }
+}
+
+/** An end without a goodbye: whether the connection was stale is for us to say, who know what it has brought. */
+function isReset(error: Error): boolean {
+  return ["ECONNRESET", "EPIPE"].includes(errnoOf(error) ?? "");
 }

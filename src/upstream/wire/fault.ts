@@ -1,6 +1,6 @@
 /**
  * What goes wrong on a connection of our own, with a code that `trouble.ts` puts into words. Errors of the socket and of
- * TLS come through as they are.
+ * TLS come through as they are, but for a reset before an answer: that is an end like any other.
  */
 export type WireCode =
   /** The other side ended the connection before its answer was whole. */
@@ -20,8 +20,8 @@ export class WireFault extends Error {
   /** True where a kept connection was ended under a request that it had not begun to answer. */
   readonly stale: boolean;
 
-  constructor(code: WireCode, message: string, stale = false) {
-    super(message);
+  constructor(code: WireCode, message: string, stale = false, options?: ErrorOptions) {
+    super(message, options);
     this.code = code;
     this.stale = stale;
   }

@@ -161,6 +161,26 @@ test("a connection closed before it answered is stale where it was kept, and not
   assert.ok(begun instanceof Error && !wasStaleConnection(begun));
 });
 
+test("a reset tells no more of staleness than an end: not of a new connection, nor after an answer began", async (t) => {
+  const staleAfter = async (kept: boolean, begun: string) => {
+    const server = await serve(t, (socket, _request, count) => {
+      if (kept && count === 1) socket.write(whole("x"));
+      else if (begun === "") socket.resetAndDestroy();
+      else socket.write(begun, () => setTimeout(() => socket.resetAndDestroy(), 20));
+    });
+    const wire = wireTo(t, server.url);
+    if (kept) await wire.text(server.url);
+    const error = await wire.get(server.url).catch((thrown: unknown) => thrown);
+    assert.match(failureOf(error, "reg.test", new URL(server.url)).message, /closed the connection/);
+    assert.equal(server.sockets.length, 1);
+    return wasStaleConnection(error);
+  };
+  assert.equal(await staleAfter(false, ""), false);
+  assert.equal(await staleAfter(false, "HTTP/1.1 20"), false);
+  assert.equal(await staleAfter(true, "HTTP/1.1 20"), false);
+  assert.equal(await staleAfter(true, ""), true);
+});
+
 test("silence is a timeout in each phase: connecting, headers however slowly they drip, and the body", async (t) => {
   const clock = new ManualClock();
   const silent = await serve(t, () => {});
