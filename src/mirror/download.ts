@@ -8,7 +8,7 @@
 import { type Clock, pause } from "../base/clock.ts";
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { Ingest } from "../store/blobstore.ts";
+import type { Ingest, Lane } from "../store/blobstore.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import {
   beginCourse,
@@ -47,8 +47,10 @@ export interface DownloadOptions {
 
 /** What one connection is to bring. */
 interface Piece {
-  /** The next byte. */
+  /** The byte that the next request begins with. */
   at: number;
+  /** Where its bytes arrive while a request runs. */
+  lane: Lane | undefined;
   /** Not inclusive; undefined where the size is not known. */
   end: number | undefined;
   /** False where all from `at` on is asked for. */
@@ -91,7 +93,7 @@ export class Download {
     const isPart = !this.#course.settled;
     const end = isPart ? FIRST_PIECE_BYTES : undefined;
     this.#nextByte = end ?? Number.POSITIVE_INFINITY;
-    this.#connect({ at: 0, end, isPart, fruitless: 0 });
+    this.#connect({ at: 0, end, lane: undefined, isPart, fruitless: 0 });
     await this.#over.promise;
     this.#cancelTick?.();
     if (this.#failure !== undefined) throw this.#failure;
@@ -130,14 +132,14 @@ export class Download {
         this.#abort.abort(error);
       })
       .finally(() => {
-        if (this.#failure === undefined) this.#spread();
+        this.#spread();
         if (this.#running.size === 0) this.#over.resolve();
       });
   }
 
   /** As many connections as there should be, if there is something for them to bring. */
   #spread(): void {
-    while (this.#running.size < this.#course.connections) {
+    while (this.#failure === undefined && this.#running.size < this.#course.connections) {
       const piece = this.#take();
       if (piece === undefined) return;
       this.#connect(piece);
@@ -156,6 +158,8 @@ export class Download {
       this.#judgeFirst(piece);
       piece = this.#running.size < this.#course.connections ? this.#take() : undefined;
       if (piece !== undefined) this.#running.add(piece);
+      // Others may have waited for this one, having come too far ahead.
+      this.#spread();
     }
   }
 
@@ -164,11 +168,11 @@ export class Download {
     const left = this.#left.shift();
     if (left !== undefined || sizeBytes === undefined) return left;
     const at = this.#nextByte;
-    const missingByte = Math.min(at, ...[...this.#running].map((piece) => piece.at));
+    const missingByte = Math.min(at, ...[...this.#running].map((piece) => piece.lane?.position ?? piece.at));
     const end = planPiece({ course: this.#course, nextByte: at, sizeBytes, missingByte });
     if (end === undefined) return undefined;
     this.#nextByte = end;
-    return { at, end, isPart: true, fruitless: 0 };
+    return { at, end, lane: undefined, isPart: true, fruitless: 0 };
   }
 
   /** Brings all of a piece, or leaves the rest of it to others. */
@@ -222,6 +226,7 @@ export class Download {
       const skipBytes = piece.at - arrival.startByte;
       if (skipBytes > 0 && piece.isPart) this.#ignored(piece, ingest);
       const lane = ingest.lane(piece.at, piece.end);
+      piece.lane = lane;
       const options = {
         skipBytes,
         limitBytes: ingest.sizeBytes === undefined ? limitBytes : Number.POSITIVE_INFINITY,
@@ -232,6 +237,7 @@ export class Download {
       } finally {
         arrival.body.destroy();
         piece.at = lane.position;
+        piece.lane = undefined;
         lane.close();
       }
     } finally {
@@ -283,11 +289,11 @@ export class Download {
       if (count < SETTLING_TICKS) this.#tick(count + 1, now, bytes);
       else if (count < SETTLING_TICKS + MEASURED_TICKS - 1) this.#tick(count + 1, sinceMs, sinceBytes);
       else {
-        const before = this.#course.connections;
         // Less than what should run is no measure of it.
-        if (this.#running.size < before) return;
-        this.#course = planCourse(this.#course, ((bytes - sinceBytes) * 1000) / Math.max(1, now - sinceMs));
-        if (this.#course.connections > before) this.#spread();
+        if (this.#running.size >= this.#course.connections) {
+          this.#course = planCourse(this.#course, ((bytes - sinceBytes) * 1000) / Math.max(1, now - sinceMs));
+        }
+        this.#spread();
         if (!this.#course.settled) this.#tick(0, 0, 0);
       }
     });
