@@ -67,6 +67,8 @@ export class SlabLane implements Lane {
     if (this.#space !== undefined) return this.#space;
     if (this.isFull) return BEYOND;
     this.#current ??= this.#next();
+    // Woken by the end of the ingest, it asks as well.
+    if (this.#current === undefined) this.#owner.took(0);
     if (this.#current === undefined) throw new Error("asked for memory while it should wait");
     const { slab, filled } = this.#current;
     this.#space = slab.bytes.subarray(filled, Math.min(slab.bytes.length, filled + this.#end - this.#position));
