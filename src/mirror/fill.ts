@@ -136,6 +136,11 @@ export class Fill {
     if (typeof room === "string") throw noRoom(room);
     this.#room = room;
     this.#ingest = await this.#opening;
+    // The upstream may be silent meanwhile: nobody new should join, and nobody wait for its next bytes.
+    this.#ingest.onFailure((reason) => {
+      this.#forget();
+      this.#abort.abort(reason);
+    });
     if (sizeBytes !== undefined) this.#ingest.declareSize(sizeBytes);
     this.#confirmed(sizeBytes);
     if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);

@@ -58,6 +58,8 @@ export interface Ingest {
    * @throws Failure `corrupt` (everything written is thrown away), `storage`.
    */
   finish(): Promise<{ readonly sizeBytes: number; readonly stored: Promise<void> }>;
+  /** Calls back once, as soon as something ends the ingest without a blob, be it the disk while no bytes come. */
+  onFailure(callback: (reason: Error) => void): void;
   /** Ends the ingest without a blob. Followers learn the reason; nothing is left on disk when this resolves. */
   fail(reason: Error): Promise<void>;
   /**

@@ -67,6 +67,7 @@ export class DiskIngest implements Ingest, Watched {
   #failure: Error | undefined;
   #removed: Promise<void> | undefined;
   #drain: (() => void) | undefined;
+  #onFailure: ((reason: Error) => void) | undefined;
   #closed = false;
 
   private constructor(digest: Digest, paths: IngestPaths, desk: Desk, fd: number) {
@@ -161,6 +162,10 @@ export class DiskIngest implements Ingest, Watched {
     return { sizeBytes: this.#received, stored: this.#settle() };
   }
 
+  onFailure(callback: (reason: Error) => void): void {
+    this.#onFailure = callback;
+  }
+
   async fail(reason: Error): Promise<void> {
     if (this.#verified) return;
     if (this.#failure === undefined) {
@@ -169,6 +174,7 @@ export class DiskIngest implements Ingest, Watched {
       this.#removed = rmAsync(this.#paths.partial, { force: true }).catch(() => {});
       for (const lane of this.#lanes) lane.wake(true);
       this.#drained();
+      this.#onFailure?.(reason);
     }
     await this.#removed;
   }

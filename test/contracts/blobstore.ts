@@ -264,8 +264,12 @@ function describeRefusals(make: () => Promise<StoreUnderTest>): void {
     const ingest = await made.store.ingest(digestOf(bytes));
     ingest.declareSize(BIG);
     ingest.write(bytes.subarray(0, BIG / 2));
-    const first = ingest.fail(new Failure("unreachable", "cut"));
+    const told: Error[] = [];
+    ingest.onFailure((error) => told.push(error));
+    const reason = new Failure("unreachable", "cut");
+    const first = ingest.fail(reason);
     await ingest.fail(new Failure("unreachable", "and again"));
+    assert.deepEqual(told, [reason]);
     assert.deepEqual(await made.leftovers(), []);
     await first;
     await end(made, ingest);
@@ -276,6 +280,7 @@ function describeRefusals(make: () => Promise<StoreUnderTest>): void {
     const bytes = seededBytes(1000);
     const ingest = await made.store.ingest(digestOf(bytes));
     ingest.write(bytes);
+    ingest.onFailure(() => assert.fail("it has not failed"));
     const { stored } = await ingest.finish();
     await ingest.fail(new Error("too late"));
     await stored;

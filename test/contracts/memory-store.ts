@@ -100,6 +100,7 @@ class MemoryIngest implements Ingest, Watched {
   #pending: { readonly at: number; readonly chunk: Buffer }[] = [];
   #verified = false;
   #failure: Error | undefined;
+  #onFailure: ((reason: Error) => void) | undefined;
   #closed = false;
 
   constructor(digest: Digest, file: OpenFile, home: Home) {
@@ -173,6 +174,10 @@ class MemoryIngest implements Ingest, Watched {
     return { sizeBytes: this.#received, stored: Promise.resolve() };
   }
 
+  onFailure(callback: (reason: Error) => void): void {
+    this.#onFailure = callback;
+  }
+
   async fail(reason: Error): Promise<void> {
     if (this.#verified || this.#failure !== undefined) return;
     this.#failure = reason;
@@ -180,6 +185,7 @@ class MemoryIngest implements Ingest, Watched {
     this.#home.end();
     this.#wake();
     for (const drain of this.#drains.splice(0)) drain();
+    this.#onFailure?.(reason);
   }
 
   follow(onClose: () => void): Follower {

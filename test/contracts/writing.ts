@@ -79,6 +79,10 @@ class BodyIngest implements Ingest {
     return this.#ingest.finish();
   }
 
+  onFailure(callback: (reason: Error) => void): void {
+    this.#ingest.onFailure(callback);
+  }
+
   fail(reason: Error): Promise<void> {
     return this.#ingest.fail(reason);
   }

@@ -61,6 +61,7 @@ class CountingIngest implements Ingest {
   write = unused;
   onDrain = unused;
   finish = unused;
+  onFailure = unused;
   fail = unused;
   follow = unused;
   visible = unused;

@@ -56,8 +56,11 @@ test("the death of the thread fails what it wrote as trouble of the storage, and
   await waitBeyond(follower, 0);
   const worker = await starting;
   const failed = waitBeyond(follower, SIZE);
+  const told: Error[] = [];
+  ingest.onFailure((error) => told.push(error));
   await worker.terminate();
   await failed;
+  assert.deepEqual(told, [follower.failure()]);
   assert.ok(isFailure(follower.failure(), "storage"));
   assert.match(String(follower.failure()), /has died/);
   assert.throws(
