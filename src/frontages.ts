@@ -104,8 +104,11 @@ export function openFronts(config: Config, parts: FrontageParts) {
     notices: relayed,
     ready: () => fronts.complete,
     async metricsText() {
-      const counts = (await fronts.counts()) as CountedMetrics[];
-      return await textOf([await metrics.values(), await dead, ...counts]);
+      const own = await metrics.values();
+      await fronts.recount();
+      // In one step: a front is either among those that live or among the dead.
+      const [counts, buried] = [fronts.counts as CountedMetrics[], dead];
+      return await textOf([own, await buried, ...counts]);
     },
     async start(): Promise<Address> {
       const port = await bindPort(config.listen, async () => {

@@ -80,7 +80,8 @@ export class Front {
     child.once("error", () => {
       if (child.pid === undefined) end("it could not be started");
     });
-    child.send({ post: "begin", value: beginning }, handle as never);
+    // Where descriptors have run out, there is neither a process nor a way to speak with it.
+    if (child.connected) child.send({ post: "begin", value: beginning }, handle as never);
   }
 
   /** Not to be waited for any longer. */

@@ -4,6 +4,7 @@
  * One that dies again and again is replaced after longer and longer pauses. What the dead have counted is kept.
  */
 import { systemClock } from "../base/clock.ts";
+import { Failure, messageOf } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { BoundPort } from "./boundport.ts";
@@ -57,29 +58,39 @@ export class Fronts {
 
   /** Resolves when all of them answer clients. Takes over the port. @throws what keeps one of them from it. */
   async start(port: BoundPort): Promise<void> {
+    if (this.#stopped) {
+      port.close();
+      throw new Failure("overloaded", "the mirror is shutting down");
+    }
     this.#port = port;
-    await Promise.all(Array.from({ length: this.#parts.count }, () => this.#open(port).listening));
+    const { count } = this.#parts;
+    await Promise.all(Array.from({ length: count }, () => this.#open(port).listening));
     this.#ready = true;
+    while (!this.#stopped && this.#fronts.size + this.#pending.size < count) {
+      this.#replace("it ended while others were starting");
+    }
   }
 
   tell<K extends keyof FrontPosts & string>(what: K, value: FrontPosts[K]): void {
     for (const front of this.#fronts) front.channel.post(what, value);
   }
 
-  /** The counts of all that live; of one that does not answer in time, what it said last. */
-  async counts(): Promise<MetricValues[]> {
+  /** What those that live counted when they were last asked. What others have counted has been buried. */
+  get counts(): MetricValues[] {
+    return [...this.#fronts].map((front) => front.counts);
+  }
+
+  /** Asks all for their counts, and waits a while for the answers. */
+  async recount(): Promise<void> {
     const late = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => late.resolve(undefined), COUNTS_PATIENCE_MS);
-    const counts = [...this.#fronts].map(async (front) => {
+    const asking = [...this.#fronts].map(async (front) => {
       const asked = front.channel.ask("counts", undefined).catch(() => undefined);
       const answer = front.up ? await Promise.race([asked, late.promise]) : undefined;
       if (answer !== undefined) front.counts = answer;
-      // One that died meanwhile has been counted with the dead.
-      return this.#fronts.has(front) ? front.counts : [];
     });
-    const all = await Promise.all(counts);
+    await Promise.all(asking);
     clearTimeout(timer);
-    return all;
   }
 
   /** Lets their running answers end, for at most `graceMs`. None of them is left when this resolves. */
@@ -111,7 +122,10 @@ export class Fronts {
   #ended(front: Front, how: string): void {
     this.#fronts.delete(front);
     this.#parts.bury(front.counts);
-    if (this.#stopped || !this.#ready) return;
+    if (!this.#stopped && this.#ready) this.#replace(how);
+  }
+
+  #replace(how: string): void {
     const now = performance.now();
     this.#deaths = now - this.#lastDeathAt > HEALTHY_AFTER_MS ? 1 : this.#deaths + 1;
     this.#lastDeathAt = now;
@@ -119,7 +133,12 @@ export class Fronts {
     this.#parts.notices.emit("workerEnded", { how, replacedInMs: pauseMs });
     const cancel = systemClock.after(pauseMs, () => {
       this.#pending.delete(cancel);
-      if (!this.#stopped && this.#port !== undefined) this.#open(this.#port);
+      if (this.#stopped || this.#port === undefined) return;
+      try {
+        this.#open(this.#port);
+      } catch (cause) {
+        this.#replace(`it could not be started: ${messageOf(cause)}`);
+      }
     });
     this.#pending.add(cancel);
   }
