@@ -34,7 +34,8 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
     const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
     const limits = { ...settings.limits, connections: Math.max(1, Math.floor(settings.limits.connections * share)) };
     const upstream = createUpstream(name, { ...settings, limits, credentials, offline: config.offline }, surroundings);
-    const maxPasses = Math.max(1, Math.floor(settings.limits.connections / 4));
+    // A process with a share of them has little else to do with it than to pass.
+    const maxPasses = Math.max(1, Math.floor(limits.connections / (share < 1 ? 2 : 4)));
     // Further connections for one blob are taken from what other blobs need.
     const segments = Math.min(settings.segments, maxPasses);
     const source: Source = { name, upstream, freshness: settings.freshness, maxPasses, segments };

@@ -76,7 +76,11 @@ export const upstream = section("A registry to pull from.", {
   ),
   freshness,
   limits: section("What we ask of the upstream at most.", {
-    connections: count("Connections to the upstream at a time.", 64, 1024),
+    connections: count(
+      "Connections to the upstream at a time. With workers, those that answer clients share as many again, for what passes unstored.",
+      64,
+      1024,
+    ),
     requestsPerSecond: unsupported(
       "requestsPerSecond",
       "Requests to the upstream per second; not supported by this version.",

@@ -9,7 +9,7 @@ import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { Pages } from "../mirror/aged.ts";
 import type { Capacity } from "../mirror/capacity.ts";
-import type { Passes } from "../mirror/passes.ts";
+import { LocalPasses, type Passes } from "../mirror/passes.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Channel } from "./channel.ts";
 import type { DoorAsks, DoorPosts } from "./messages.ts";
@@ -63,15 +63,25 @@ export function pagesThrough(door: Door): Pages {
   };
 }
 
+/** No more than this front has connections for, however many the origin side would grant: the next would wait for one. */
 export function passesThrough(door: Door): Passes {
+  const here = new LocalPasses();
   return {
     async take(route) {
-      const pass = await door.ask("takePass", { place: placeOf(route) });
+      const end = here.takeNow(route);
+      if (end === undefined) return undefined;
+      let pass: number | undefined;
+      try {
+        pass = await door.ask("takePass", { place: placeOf(route) });
+      } finally {
+        if (pass === undefined) end();
+      }
       if (pass === undefined) return undefined;
       let held = true;
       return () => {
         if (held) door.post("endPass", { pass });
         held = false;
+        end();
       };
     },
   };
