@@ -24,6 +24,7 @@ import { textOfError } from "./workers/failures.ts";
 import { Fronts } from "./workers/fronts.ts";
 import type { Entry } from "./workers/messages.ts";
 import { RelayedNotices } from "./workers/relayed.ts";
+import { placeOf } from "./workers/remote-origin.ts";
 
 /** Processes that answer clients; 1 = none but this one. @throws Failure `invalid`. */
 export function countWorkers(config: Config, options: MirrorOptions): number {
@@ -93,12 +94,13 @@ export function openFronts(config: Config, parts: FrontageParts) {
     else fillings.set(entry.key, entry.value);
     fronts.tell("filling", entry);
   };
-  notices.on("fillStarted", ({ digest }) => {
+  // One that has failed ends when nothing of it is left; by then another may run.
+  const look = ({ digest }: { readonly digest: string }) => {
     const route = parts.fills.find(digest as Digest)?.route;
-    if (route !== undefined)
-      fillingIs({ key: digest, value: { upstream: route.upstream, repository: route.repository } });
-  });
-  notices.on("fillEnded", ({ digest }) => fillingIs({ key: digest, value: undefined }));
+    fillingIs({ key: digest, value: route === undefined ? undefined : placeOf(route) });
+  };
+  notices.on("fillStarted", look);
+  notices.on("fillEnded", look);
 
   return {
     notices: relayed,
