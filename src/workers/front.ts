@@ -6,6 +6,7 @@ import { Failure } from "../base/failure.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { Channel } from "./channel.ts";
 import { Door, type OriginSide } from "./door.ts";
+import { handedOn } from "./execargv.ts";
 import { errorOfText } from "./failures.ts";
 import type { Beginning, DoorAsks, DoorPosts, FrontAsks, FrontPosts, MetricValues } from "./messages.ts";
 
@@ -27,7 +28,7 @@ export class Front {
   constructor(program: URL, side: OriginSide, beginning: Beginning, handle: object, events: FrontEvents) {
     const child = fork(program, {
       serialization: "advanced",
-      execArgv: [],
+      execArgv: handedOn(process.execArgv),
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     this.#child = child;
