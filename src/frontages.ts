@@ -7,7 +7,6 @@ import type { Notices } from "./base/notices.ts";
 import type { Config } from "./config/schema.ts";
 import type { FrontSettings } from "./front.ts";
 import { type Address, Listener } from "./http/listener.ts";
-import type { Place } from "./meta/repositories.ts";
 import type { Absences } from "./mirror/absences.ts";
 import type { Fills } from "./mirror/fills.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
@@ -21,10 +20,9 @@ import type { Sources } from "./sources.ts";
 import { bindPort } from "./workers/boundport.ts";
 import type { OriginSide } from "./workers/door.ts";
 import { textOfError } from "./workers/failures.ts";
+import { Fillings } from "./workers/fillings.ts";
 import { Fronts } from "./workers/fronts.ts";
-import type { Entry } from "./workers/messages.ts";
 import { RelayedNotices } from "./workers/relayed.ts";
-import { placeOf } from "./workers/remote-origin.ts";
 
 /** Processes that answer clients; 1 = none but this one. @throws Failure `invalid`. */
 export function countWorkers(config: Config, options: MirrorOptions): number {
@@ -63,7 +61,7 @@ export function openFronts(config: Config, parts: FrontageParts) {
     limits: options.limits,
     workers,
   };
-  const fillings = new Map<string, Place>();
+  const fillings = new Fillings(parts.fills, (entry) => fronts.tell("filling", entry));
   let dead: Promise<CountedMetrics> = Promise.resolve([]);
   const fronts = new Fronts({
     count: workers,
@@ -77,7 +75,7 @@ export function openFronts(config: Config, parts: FrontageParts) {
       sightings: memory.sightings.entries(),
       absences: memory.absences.entries(),
       troubles: memory.troubles.entries().map(([key, trouble]) => [key, troubleText(trouble)]),
-      fillings: [...fillings],
+      fillings: fillings.entries(),
     }),
     bury: (counts) => {
       dead = dead.then((before) => addToDead(before, counts as CountedMetrics));
@@ -89,18 +87,8 @@ export function openFronts(config: Config, parts: FrontageParts) {
   memory.troubles.onChange((key, value) =>
     fronts.tell("trouble", { key, value: value === undefined ? undefined : troubleText(value) }),
   );
-  const fillingIs = (entry: Entry<Place>) => {
-    if (entry.value === undefined) fillings.delete(entry.key);
-    else fillings.set(entry.key, entry.value);
-    fronts.tell("filling", entry);
-  };
-  // One that has failed ends when nothing of it is left; by then another may run.
-  const look = ({ digest }: { readonly digest: string }) => {
-    const route = parts.fills.find(digest as Digest)?.route;
-    fillingIs({ key: digest, value: route === undefined ? undefined : placeOf(route) });
-  };
-  notices.on("fillStarted", look);
-  notices.on("fillEnded", look);
+  notices.on("fillStarted", ({ digest }) => fillings.changed(digest as Digest));
+  notices.on("fillEnded", ({ digest }) => fillings.changed(digest as Digest));
 
   return {
     notices: relayed,
