@@ -192,7 +192,7 @@ export class Blobs {
     const { store, inventory } = this.#parts;
     const expected = this.#expectedSize(digest);
     if (expected === undefined && !store.has(digest)) return undefined;
-    const follower = await store.open(digest);
+    const follower = await store.open(digest, expected);
     try {
       if (follower === undefined) {
         if (expected !== undefined) inventory.dropBlob(digest);

@@ -11,8 +11,11 @@ import type { Follower } from "./follower.ts";
 export interface BlobStore {
   /** Whether it is stored, by one look that costs microseconds. For what is probably not: a hit opens it. */
   has(digest: Digest): boolean;
-  /** Opens a stored blob; undefined where there is none. Whoever opened it closes it. */
-  open(digest: Digest): Promise<Follower | undefined>;
+  /**
+   * Opens a stored blob; undefined where there is none. Whoever opened it closes it.
+   * @param sizeBytes how large it should be, where that is known: such a blob may be had without a look at its file.
+   */
+  open(digest: Digest, sizeBytes?: number): Promise<Follower | undefined>;
   /**
    * Reads a whole small blob.
    * @throws Failure `storage` where it is larger than `limitBytes`.

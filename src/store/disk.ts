@@ -68,11 +68,24 @@ export class DiskStore implements BlobStore {
     return existsSync(this.pathOf(digest));
   }
 
-  async open(digest: Digest): Promise<Follower | undefined> {
-    const opened = this.#hot.find(digest) ?? (await this.#open(digest));
+  /**
+   * @param sizeBytes how large it is by the index, where that knows it. Only such a file is kept open, and only as that
+   *   is one taken from there: what was damaged or replaced must not outlive its removal in a descriptor.
+   */
+  async open(digest: Digest, sizeBytes?: number): Promise<Follower | undefined> {
+    const opened = this.#findHot(digest, sizeBytes) ?? (await this.#open(digest));
     if (opened === undefined) return undefined;
-    this.#hot.note(digest, opened);
+    if (opened.sizeBytes === sizeBytes) this.#hot.note(digest, opened);
     return new StoredFollower(digest, opened.sizeBytes, opened.file);
+  }
+
+  #findHot(digest: Digest, sizeBytes: number | undefined): SizedFile | undefined {
+    if (sizeBytes === undefined) return undefined;
+    const hot = this.#hot.find(digest);
+    if (hot === undefined || hot.sizeBytes === sizeBytes) return hot;
+    hot.file.release();
+    this.#hot.drop(digest);
+    return undefined;
   }
 
   async #open(digest: Digest): Promise<SizedFile | undefined> {

@@ -45,7 +45,7 @@ export function storeThrough(
 ): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> {
   return {
     has: (digest) => store.has(digest),
-    open: (digest) => store.open(digest),
+    open: (digest, sizeBytes) => store.open(digest, sizeBytes),
     read: (digest, limitBytes) => store.read(digest, limitBytes),
     remove: (digest) => door.ask("remove", { digest }),
     ingest: neverHere,

@@ -1,6 +1,6 @@
 /** Blobs as files: the contract, and what only a disk can do. */
 import assert from "node:assert/strict";
-import { chmod, mkdir, readFile, stat, truncate, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
@@ -141,4 +141,24 @@ test("a blob cut short behind the store's back fails the read instead of being p
   assert.equal((await store.read(digest, 1000))?.length, 10);
   await assert.rejects(readToEnd(follower ?? assert.fail()), /ends at/);
   follower?.close();
+});
+
+test("a damaged file that many have opened is gone with its name, and never comes from a kept descriptor", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(1000);
+  const digest = await put(store, bytes);
+  const path = pathOf(dir.path, digest);
+  await rm(path);
+  await writeFile(path, "short");
+  for (let at = 0; at < 20; at += 1) {
+    const reader = await store.open(digest, bytes.length);
+    assert.equal(reader?.sizeBytes, 5);
+    reader?.close();
+  }
+  // By another process: this one's store does not learn of it.
+  await rm(path);
+  assert.equal(await store.open(digest, bytes.length), undefined);
+  assert.equal(await store.open(digest), undefined);
+  await store.stop();
 });
