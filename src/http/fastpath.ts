@@ -62,7 +62,7 @@ const ID = "\0";
 export class FastPath {
   readonly #parts: FastPathParts;
   readonly #meanings = new LRUCache<string, Meaning>({ max: MAX_HEADS });
-  /** What large heads have in common: the same few manifests. */
+  /** Bodies of answers, by digest: many heads ask for the same few. */
   readonly #bodies = new LRUCache<string, string>({
     maxSize: BODIES_BYTES,
     sizeCalculation: ({ length }) => length + 1,

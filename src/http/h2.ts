@@ -51,7 +51,7 @@ function sessionOptions({ maxHeaderBytes }: H2Limits): ServerOptions {
     },
     // Headers come in lines as well as bytes; each line costs an object.
     maxHeaderListPairs: 128,
-    // CVE-2023-44487: requests that are taken back cost us as much as any. A client that gives up all it has running may
+    // CVE-2023-44487: requests that are taken back cost us as much as others. A client that gives up all it has running may
     // do so at once; then so many a second, and the connection ends.
     streamResetBurst: 2 * MAX_STREAMS,
     streamResetRate: 20,

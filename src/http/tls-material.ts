@@ -84,7 +84,7 @@ export function makeMaterial(texts: TlsTexts, settings: TlsSettings): readonly M
 
 const TICKET_KEY_BYTES = 48;
 
-/** Others as soon as any certificate is: what a session was checked against may hold no longer. */
+/** Others as soon as one certificate is another: what a session was checked against may hold no longer. */
 function makeTicketKeys(texts: TlsTexts, { ticketSecret }: TlsSettings): Buffer {
   return Buffer.from(hkdfSync("sha512", ticketSecret, JSON.stringify(texts), "session tickets", TICKET_KEY_BYTES));
 }
