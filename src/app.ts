@@ -99,7 +99,7 @@ async function build(
   const tags = new Tags(database, repositories);
   const graph = new Graph(database, repositories);
   const inventory = new Inventory(database);
-  const sources = await openSources(config, { notices, clock, signature });
+  const sources = await openSources(config, { notices, clock, signature, network: options.network });
 
   const maxBytes = await maxBytesOf(config, root);
   const limits = { maxBytes, minFreeBytes: config.cache.minFree };

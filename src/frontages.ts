@@ -26,9 +26,13 @@ import { RelayedNotices } from "./workers/relayed.ts";
 
 /** Processes that answer clients; 1 = none but this one. @throws Failure `invalid`. */
 export function countWorkers(config: Config, options: MirrorOptions): number {
-  if (options.clock === undefined) return config.workers === "auto" ? availableParallelism() : config.workers;
+  if (options.clock === undefined && options.network === undefined)
+    return config.workers === "auto" ? availableParallelism() : config.workers;
   if (config.workers === "auto" || config.workers === 1) return 1;
-  throw new Failure("invalid", `a clock of one's own is for one process: set workers to 1, not ${config.workers}`);
+  throw new Failure(
+    "invalid",
+    `a clock or network of one's own is for one process: set workers to 1, not ${config.workers}`,
+  );
 }
 
 export interface FrontageParts extends Omit<OriginSide, "sources" | "notices"> {

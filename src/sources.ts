@@ -8,6 +8,7 @@ import { type Config, upstreamsOf } from "./config/schema.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Source } from "./mirror/route.ts";
 import { createUpstream } from "./upstream/client.ts";
+import type { Network } from "./upstream/network.ts";
 import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
 
 export interface Surroundings {
@@ -15,6 +16,7 @@ export interface Surroundings {
   readonly clock: Clock;
   /** How this mirror, with all its processes, signs its requests. */
   readonly signature: string;
+  readonly network?: Network | undefined;
 }
 
 export interface Sources {

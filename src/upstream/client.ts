@@ -9,6 +9,7 @@ import type { Flow } from "../base/flow.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS, OCI_INDEX } from "../oci/mediatypes.ts";
 import { type Reference, type Repository, referenceText } from "../oci/reference.ts";
+import type { BudgetView } from "./budget.ts";
 import { type Call, Conversation, codingOfAnswer, type UpstreamSurroundings } from "./conversation.ts";
 import { parseEndpoint, urlBelow } from "./endpoint.ts";
 import { findKnownAt } from "./known.ts";
@@ -134,6 +135,10 @@ class HttpUpstream implements Upstream {
     if (!this.#hasReferrers) return { absent: "unknown" };
     const url = urlBelow(this.#endpoint, repository, `referrers/${digest}`, query);
     return await this.#list({ kind: "referrers", url, repository, accept: OCI_INDEX }, signal);
+  }
+
+  budget(_repository: Repository): BudgetView | undefined {
+    return undefined;
   }
 
   async close(): Promise<void> {

@@ -13,6 +13,7 @@ import { type Announced, openBody, readNothing, readWhole } from "./body.ts";
 import { codingOf, decodeWhole } from "./coding.ts";
 import { Deadline } from "./deadline.ts";
 import { type ExchangeOptions, exchange, type Question, type Reply } from "./exchange.ts";
+import type { Network } from "./network.ts";
 import type { UpstreamNotices } from "./notices.ts";
 import { accountOf, DEFAULT_TIMEOUTS, type Timeouts, type UpstreamOptions } from "./options.ts";
 import { contentLengthOf, judgeReply, mediaTypeOf } from "./outcome.ts";
@@ -29,6 +30,7 @@ export interface UpstreamSurroundings {
   readonly clock: Clock;
   /** How this mirror signs requests in `Via`, so that it knows one that comes back to it; default `wharfinger`. */
   readonly signature?: string;
+  readonly network?: Network | undefined;
 }
 
 /** One question, with the statuses that answer it. */

@@ -16,6 +16,7 @@ export function createOfflineUpstream(name: string): Upstream {
     openBlob: refuse,
     listTags: refuse,
     listReferrers: refuse,
+    budget: () => undefined,
     async close() {},
   };
 }

@@ -2,11 +2,14 @@
  * The port to a registry we pull from: one method per thing the mirror ever asks, and nothing that speaks of HTTP
  * statuses. What an upstream does not have is a value (`Absence`); what goes wrong is a `Failure`.
  *
- * Bodies are handed over unverified: who stores or serves them verifies them.
+ * Bodies are handed over unverified: who stores or serves them verifies them. Every question says how urgent it is; what
+ * says nothing is somebody's miss.
  */
 import type { Flow } from "../base/flow.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
+import type { BudgetView } from "./budget.ts";
+import type { Urgency } from "./urgency.ts";
 
 /**
  * The upstream answered, and the answer is no. `denied` is 401 or 403 to an anonymous request, or to a token that was
@@ -67,10 +70,20 @@ export interface Upstream {
   readonly name: string;
 
   /** HEAD: costs no pull on any registry known to count pulls. */
-  headManifest(repository: Repository, reference: Reference, signal: AbortSignal): Promise<ManifestHead | Absence>;
+  headManifest(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+    urgency?: Urgency,
+  ): Promise<ManifestHead | Absence>;
   /** @throws Failure `corrupt` where the body is larger than `MAX_MANIFEST_BYTES`. */
-  getManifest(repository: Repository, reference: Reference, signal: AbortSignal): Promise<ManifestBody | Absence>;
-  headBlob(repository: Repository, digest: Digest, signal: AbortSignal): Promise<BlobHead | Absence>;
+  getManifest(
+    repository: Repository,
+    reference: Reference,
+    signal: AbortSignal,
+    urgency?: Urgency,
+  ): Promise<ManifestBody | Absence>;
+  headBlob(repository: Repository, digest: Digest, signal: AbortSignal, urgency?: Urgency): Promise<BlobHead | Absence>;
   /**
    * Opens the blob, from `range.start` to `range.end` inclusive or to its end. The signal governs the whole body.
    */
@@ -79,15 +92,20 @@ export interface Upstream {
     digest: Digest,
     range: { readonly start: number; readonly end?: number } | undefined,
     signal: AbortSignal,
+    urgency?: Urgency,
   ): Promise<BlobBody | Absence>;
   /** `query` is sent as it is (`n=…&last=…`), without the question mark. */
-  listTags(repository: Repository, query: string, signal: AbortSignal): Promise<ListPage | Absence>;
+  listTags(repository: Repository, query: string, signal: AbortSignal, urgency?: Urgency): Promise<ListPage | Absence>;
   listReferrers(
     repository: Repository,
     digest: Digest,
     query: string,
     signal: AbortSignal,
+    urgency?: Urgency,
   ): Promise<ListPage | Absence>;
+
+  /** What may still be asked for of this repository; undefined where the upstream is not asked at all. */
+  budget(repository: Repository): BudgetView | undefined;
 
   /** Ends all connections; running requests fail. */
   close(): Promise<void>;

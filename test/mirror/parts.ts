@@ -26,6 +26,7 @@ export function routeOf(upstream = "docker.io", name = "library/alpine", freshne
     openBlob: unasked,
     listTags: unasked,
     listReferrers: unasked,
+    budget: () => undefined,
     close: async () => {},
   };
   return makeRoute({ name: upstream, upstream: silent, freshness, maxPasses: 1, segments: 1 }, parseRepository(name));

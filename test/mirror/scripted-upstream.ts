@@ -107,6 +107,10 @@ export class ScriptedUpstream implements Upstream {
   getManifest = unasked;
   listTags = unasked;
   listReferrers = unasked;
+  budget(): undefined {
+    return undefined;
+  }
+
   async close(): Promise<void> {}
 }
 

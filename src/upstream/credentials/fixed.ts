@@ -1,0 +1,8 @@
+/**
+ * A credential that never changes.
+ */
+import type { CredentialSource, Held } from "./credential.ts";
+
+export function fixedCredential(account: string, held: Held): CredentialSource {
+  return { account, hold: async () => held, refused: () => {} };
+}
