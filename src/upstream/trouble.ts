@@ -95,7 +95,7 @@ function explain(error: unknown, code: string, upstream: string, host: string, u
 }
 
 /** The code that tells most: of the error, of what it wraps, of the first of several attempts. */
-function codeOf(error: unknown): string {
+export function codeOf(error: unknown): string {
   if (error instanceof AggregateError) {
     const inner = error.errors.map(errnoOf).find((code) => code !== undefined);
     if (inner !== undefined) return inner;
