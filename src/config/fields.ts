@@ -146,16 +146,26 @@ function optionalText(error: string) {
 export function httpUrl(doc: string, example: string) {
   return z
     .unknown()
-    .transform((value, context): string | null => {
-      if (value === null) return null;
-      const url = typeof value === "string" ? URL.parse(value) : null;
-      const fault = findUrlFault(String(value), url);
-      if (url !== null && fault === undefined) return url.href.replace(/\/+$/, "");
-      context.addIssue({ code: "custom", message: fault ?? HTTP_URL });
-      return z.NEVER;
-    })
+    .transform((value, context): string | null => (value === null ? null : urlOf(value, context)))
     .prefault(null)
     .register(keyDocs, { doc, default: null, example });
+}
+
+/** http(s) URLs with no slash at their ends. */
+export function httpUrlList(doc: string, example: readonly string[]) {
+  return z
+    .array(z.unknown().transform(urlOf), LIST)
+    .max(16)
+    .default([])
+    .register(keyDocs, { doc, default: [], example });
+}
+
+function urlOf(value: unknown, context: z.core.$RefinementCtx): string {
+  const url = typeof value === "string" ? URL.parse(value) : null;
+  const fault = findUrlFault(String(value), url);
+  if (url !== null && fault === undefined) return url.href.replace(/\/+$/, "");
+  context.addIssue({ code: "custom", message: fault ?? HTTP_URL });
+  return z.NEVER;
 }
 
 function findUrlFault(value: string, url: URL | null): string | undefined {

@@ -11,6 +11,7 @@ import {
   file,
   hostList,
   httpUrl,
+  httpUrlList,
   keyDocs,
   patternList,
   section,
@@ -65,7 +66,9 @@ const apiUrl = httpUrl(apiUrlDoc.doc, apiUrlDoc.example)
 
 export const upstream = section("A registry to pull from.", {
   url: apiUrl,
-  endpoints: unsupported("endpoints", "More URLs of the same content; not supported by this version.", []),
+  endpoints: httpUrlList("More URLs of the same content, asked in this order where url does not answer.", [
+    "https://10.0.0.6:5000",
+  ]),
   hosts: hostList("Host header values that select this upstream.", ["mirror.example.com"]),
   allowPrivate: yesNo("May resolve to loopback, private and link-local addresses.", false),
   tls,

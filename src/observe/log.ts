@@ -113,6 +113,13 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("upstreamTrouble", ({ upstream, message }) => {
       log.warn({ upstream, problem: redact(message) }, "upstream trouble");
     }),
+    notices.on("upstreamRetried", ({ upstream, reason }) => {
+      log.debug({ upstream, reason: redact(reason) }, "upstream is asked again");
+    }),
+    notices.on("upstreamCircuit", ({ upstream, endpoint, state }) => {
+      const words = { closed: "upstream answers again", slow: "upstream is slow", open: "upstream does not answer" };
+      log[state === "closed" ? "info" : "warn"]({ upstream, endpoint }, words[state]);
+    }),
     notices.on("fillStarted", (fact) => log.debug(fact, "fill started")),
     notices.on("fillResumed", ({ upstream, digest, atByte, reason }) => {
       log.info({ upstream, digest, atByte, reason: redact(reason) }, "fill resumed");

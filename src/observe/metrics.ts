@@ -15,6 +15,7 @@ import {
 } from "prom-client";
 import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
+import type { CircuitState } from "../upstream/circuit.ts";
 import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
 
 /** States that no fact tells. Called at every scrape; must not throw. */
@@ -51,6 +52,8 @@ const RETRY_REASONS: readonly (readonly [label: string, words: RegExp])[] = [
   ["reset", /reset|closed|hang up|abort|EPIPE|socket|terminated/i],
 ];
 
+const CIRCUIT_STATES: readonly CircuitState[] = ["closed", "slow", "open"];
+
 export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
   const register = new Registry();
   const registers = [register];
@@ -81,6 +84,11 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
     registers,
   });
   const retries = counter("upstream_retries_total", "Requests to upstreams made again", "upstream", "reason");
+  const circuit = gauge(
+    "upstream_circuit_state",
+    "Whether the upstream's best endpoint is asked: 0 yes, 1 slow, 2 not",
+    "upstream",
+  );
   const limit = gauge("ratelimit_limit", "Pulls that the upstream allows", "upstream", "account");
   const remaining = gauge("ratelimit_remaining", "Pulls that the upstream still allows", "upstream", "account");
   const rejections = counter("ratelimit_rejections_total", "Answers 429 of upstreams", "upstream");
@@ -103,6 +111,8 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
       duration.observe({ upstream, kind }, durationMs / 1000);
     }),
     notices.on("upstreamBytes", (fact) => bytes.inc({ upstream: fact.upstream }, fact.bytes)),
+    notices.on("upstreamRetried", ({ upstream, reason }) => retries.inc({ upstream, reason: retryReason(reason) })),
+    notices.on("upstreamCircuit", ({ upstream, best }) => circuit.set({ upstream }, CIRCUIT_STATES.indexOf(best))),
     notices.on("upstreamLimited", ({ upstream }) => rejections.inc({ upstream })),
     notices.on("rateLimit", (fact) => {
       const labels = { upstream: fact.upstream, account: fact.account };

@@ -1,6 +1,7 @@
 /**
  * What talking to upstreams makes known to observers.
  */
+import type { CircuitState } from "./circuit.ts";
 
 /** What a request is for; one of the bounded label values of the metrics. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token" | "ping";
@@ -18,6 +19,17 @@ export interface UpstreamNotices {
   };
   /** Body bytes received; emitted once per body, when it ends in whatever way. */
   upstreamBytes: { readonly upstream: string; readonly bytes: number };
+  /** A question is asked again after a failure that passes. */
+  upstreamRetried: { readonly upstream: string; readonly reason: string };
+  /** An endpoint stopped answering, or answers again. */
+  upstreamCircuit: {
+    readonly upstream: string;
+    /** Origin of its API. */
+    readonly endpoint: string;
+    readonly state: CircuitState;
+    /** Of all endpoints of the upstream, the best. */
+    readonly best: CircuitState;
+  };
   /** An upstream answered 429. */
   upstreamLimited: { readonly upstream: string; readonly retryAfterMs: number | undefined };
   /** `ratelimit-limit` and `ratelimit-remaining` of an answer, for the account that asked. */

@@ -98,20 +98,32 @@ test("what this version does not do is refused and never ignored", () => {
   const yaml = [
     "upstreams:",
     "  docker.io:",
-    "    endpoints: [https://a.example]",
     "    limits: {requestsPerSecond: 5, bandwidth: 1MB}",
     "    credentials: [{ecr: {region: x}}, {token: y}]",
   ].join("\n");
   const faults = faultsOf(yaml);
-  for (const key of ["endpoints", "requestsPerSecond", "bandwidth", "credentials", "ecr"]) {
+  for (const key of ["requestsPerSecond", "bandwidth", "credentials", "ecr"]) {
     assert.ok(
       faults.some((line) => line.includes(key) && line.includes("not supported by this version")),
       key,
     );
   }
-  assert.equal(faults.length, 5);
+  assert.equal(faults.length, 4);
   assert.deepEqual(faultsOf("tls: null\nworkers: 1\nupstreams: {docker.io: {endpoints: [], credentials: []}}"), []);
   assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "1" } }), []);
+});
+
+test("endpoints are URLs, of which each faulty one is named", () => {
+  const of = (text: string) => `upstreams: {docker.io: {endpoints: ${text}}}`;
+  assert.deepEqual(load(of("[https://a.example/, http://b.example:5000/path]")).upstreams["docker.io"]?.endpoints, [
+    "https://a.example",
+    "http://b.example:5000/path",
+  ]);
+  assert.deepEqual(load(of("[]")).upstreams["docker.io"]?.endpoints, []);
+  const faults = faultsOf(of("[https://me:pw@a.example, 5, https://a.example]"));
+  assert.match(faults[0] ?? "", /endpoints\[?\.?0.*use credentials/);
+  assert.match(faults[1] ?? "", /endpoints\[?\.?1.*http/);
+  assert.equal(faults.length, 2);
 });
 
 test("workers is a number of processes or auto, from a file, the environment or a flag", () => {
