@@ -30,6 +30,7 @@ export interface MirrorSettings {
   readonly tls?: Certificate;
   /** Connections for one blob from the upstream. */
   readonly segments?: number;
+  readonly freshness?: Readonly<Record<string, string>>;
 }
 
 const MAIN = join(import.meta.dirname, "../dist/cli/main.js");
@@ -39,8 +40,8 @@ export async function startMirror(options: MirrorOptions): Promise<Served> {
   const adminPort = await freePort();
   const home = join(options.dir, options.name);
   await mkdir(home, { recursive: true });
-  const { segments, workers = 1, ...settings } = options.settings ?? {};
-  const upstream = { url: options.upstreamUrl, allowPrivate: true, ...(segments === undefined ? {} : { segments }) };
+  const { segments, freshness, workers = 1, ...settings } = options.settings ?? {};
+  const upstream = { url: options.upstreamUrl, allowPrivate: true, ...definedOf({ segments, freshness }) };
   const config = {
     listen: `127.0.0.1:${port}`,
     admin: { listen: `127.0.0.1:${adminPort}` },
@@ -76,4 +77,8 @@ export async function startMirror(options: MirrorOptions): Promise<Served> {
         return /^wharfinger_fills_active 0$/m.test(body.toString());
       }, 120_000),
   };
+}
+
+function definedOf(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
 }

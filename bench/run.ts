@@ -32,6 +32,7 @@ import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
 import { hugeBlob } from "./scenarios/huge-blob.ts";
 import { manifest } from "./scenarios/manifest.ts";
+import { outage } from "./scenarios/outage.ts";
 import { range } from "./scenarios/range.ts";
 import { slowReaders } from "./scenarios/slow-readers.ts";
 import { tail } from "./scenarios/tail.ts";
@@ -43,6 +44,7 @@ const SCENARIOS: readonly Scenario[] = [
   herd,
   firstByte,
   range,
+  outage,
   manifest,
   warmBlob,
   warmBlobPortable,
