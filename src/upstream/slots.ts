@@ -2,46 +2,47 @@
  * A limit on what runs at once. Who waits for a slot waits by its own signal, not by a timeout of the network: a blob
  * that queues behind others is slow, not unreachable.
  */
+import { systemClock } from "../base/clock.ts";
+import type { Standing } from "./fairqueue.ts";
+import { Line, type LineOptions } from "./line.ts";
+
+/** Where somebody else has bounded who comes: no end to the line, nor to a wait. */
+const UNBOUNDED: LineOptions = {
+  upstream: "the upstream",
+  setting: "connections",
+  clock: systemClock,
+  places: Number.POSITIVE_INFINITY,
+  patienceMs: { miss: Number.POSITIVE_INFINITY, refresh: Number.POSITIVE_INFINITY },
+};
+
 export class Slots {
   #free: number;
-  readonly #waiting = new Set<() => void>();
+  readonly #line: Line;
 
-  constructor(count: number) {
+  /** @param line without it, nobody who waits is turned away. */
+  constructor(count: number, line: LineOptions = UNBOUNDED) {
     this.#free = count;
+    this.#line = new Line(line);
   }
 
-  /** @returns the function that gives the slot back; calling it again does nothing. Rejects with the signal's reason. */
-  async take(signal: AbortSignal): Promise<() => void> {
+  /** How many wait. */
+  get waiting(): number {
+    return this.#line.size;
+  }
+
+  /**
+   * @returns the function that gives the slot back; calling it again does nothing. Rejects with the signal's reason, or
+   * a Failure `overloaded`.
+   */
+  async take(signal: AbortSignal, standing: Standing = {}): Promise<() => void> {
     signal.throwIfAborted();
     if (this.#free > 0) this.#free--;
-    else await this.#wait(signal);
+    else await this.#line.wait(signal, standing);
     let held = true;
     return () => {
       if (!held) return;
       held = false;
-      this.#giveBack();
+      if (!this.#line.admit()) this.#free++;
     };
-  }
-
-  #giveBack(): void {
-    const next = this.#waiting.values().next().value;
-    if (next === undefined) this.#free++;
-    else next();
-  }
-
-  #wait(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const onAbort = () => {
-        this.#waiting.delete(proceed);
-        reject(signal.reason);
-      };
-      const proceed = () => {
-        this.#waiting.delete(proceed);
-        signal.removeEventListener("abort", onAbort);
-        resolve();
-      };
-      this.#waiting.add(proceed);
-      signal.addEventListener("abort", onAbort, { once: true });
-    });
   }
 }
