@@ -9,6 +9,7 @@ import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Source } from "./mirror/route.ts";
 import { createUpstream } from "./upstream/client.ts";
 import type { Network } from "./upstream/network.ts";
+import type { Limits } from "./upstream/options.ts";
 import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
 
 export interface Surroundings {
@@ -27,14 +28,14 @@ export interface Sources {
 }
 
 /**
- * @param share of an upstream's connections, where several processes open some.
+ * @param share of an upstream's limits, where several processes ask it.
  * @throws Failure `invalid`: a credential or certificate that cannot be read.
  */
 export async function openSources(config: Config, surroundings: Surroundings, share = 1): Promise<Sources> {
   const routes: { upstream: Source; hosts: readonly string[]; repositories: Repositories }[] = [];
   for (const [name, settings] of upstreamsOf(config)) {
     const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
-    const limits = { ...settings.limits, connections: Math.max(1, Math.floor(settings.limits.connections * share)) };
+    const limits = shareOf(settings.limits, share);
     const upstream = createUpstream(name, { ...settings, limits, credentials, offline: config.offline }, surroundings);
     // A process with a share of them has little else to do with it than to pass.
     const maxPasses = Math.max(1, Math.floor(limits.connections / (share < 1 ? 2 : 4)));
@@ -50,6 +51,15 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
     async close() {
       await Promise.all(all.map(({ upstream }) => upstream.close()));
     },
+  };
+}
+
+function shareOf(limits: Limits, share: number): Limits {
+  const { connections, requestsPerSecond, bandwidth } = limits;
+  return {
+    connections: Math.max(1, Math.floor(connections * share)),
+    requestsPerSecond: typeof requestsPerSecond === "number" ? requestsPerSecond * share : null,
+    bandwidth: typeof bandwidth === "number" ? bandwidth * share : null,
   };
 }
 

@@ -61,6 +61,24 @@ export function size(doc: string, defaultText: string) {
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });
 }
 
+/** At least a kibibyte; null or absent = none. */
+export function optionalSize(doc: string, example: string) {
+  const expected = "expected a size of 1KiB or more, such as 20MiB";
+  const field = parsed(expected.slice("expected ".length), "textOrNumber", (value) => {
+    const bytes = parseSize(value);
+    if (bytes < 1024) throw new Failure("invalid", expected);
+    return bytes;
+  });
+  return field.nullable().default(null).register(keyDocs, { doc, default: null, example });
+}
+
+/** A number above zero, fractions included; null or absent = none. */
+export function rate(doc: string, example: number, max: number) {
+  const error = `expected a number above 0, at most ${max}, such as ${example} or 0.5`;
+  const field = z.number({ error }).min(0.001, { error }).max(max, { error });
+  return field.nullable().default(null).register(keyDocs, { doc, default: null, example });
+}
+
 export function sizeLimit(doc: string, defaultText: string) {
   const field = parsed('a size such as 50GiB, or a share such as "80%"', "textOrNumber", parseSizeLimit);
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });

@@ -13,9 +13,10 @@ import {
   httpUrl,
   httpUrlList,
   keyDocs,
+  optionalSize,
   patternList,
+  rate,
   section,
-  unsupported,
   yesNo,
 } from "./fields.ts";
 
@@ -78,19 +79,14 @@ export const upstream = section("A registry to pull from.", {
     "https://auth.example.com/token",
   ),
   freshness,
-  limits: section("What we ask of the upstream at most.", {
-    connections: count(
-      "Connections to the upstream at a time. With workers, those that answer clients share as many again, for what passes unstored.",
-      64,
-      1024,
-    ),
-    requestsPerSecond: unsupported(
-      "requestsPerSecond",
-      "Requests to the upstream per second; not supported by this version.",
-      null,
-    ),
-    bandwidth: unsupported("bandwidth", "Bytes from the upstream per second; not supported by this version.", null),
-  }),
+  limits: section(
+    "What we ask of the upstream at most. With workers, those that answer clients share as much again, for what passes unstored.",
+    {
+      connections: count("Connections to the upstream at a time.", 64, 1024),
+      requestsPerSecond: rate("Requests to the upstream per second; null = no limit.", 10, 100_000),
+      bandwidth: optionalSize("Bytes from the upstream per second, all downloads together; null = no limit.", "20MiB"),
+    },
+  ),
   segments: count(
     "Connections one large blob is fetched by, where one is slower than several; 1 = one request.",
     4,

@@ -29,9 +29,17 @@ export interface UpstreamOptions {
   readonly credentials: readonly Credential[];
   /** The token server, where it is neither known nor on the registry's registrable domain. */
   readonly tokenRealm: string | null;
-  readonly limits: { readonly connections: number };
+  readonly limits: Limits;
   readonly offline: boolean;
   readonly timeouts?: Partial<Timeouts> | undefined;
+}
+
+/** What we ask of it at most, by our own will. */
+export interface Limits {
+  readonly connections: number;
+  readonly requestsPerSecond?: number | null | undefined;
+  /** Bytes per second. */
+  readonly bandwidth?: number | null | undefined;
 }
 
 export interface Timeouts {

@@ -95,20 +95,15 @@ test("every fault is said at once, with its line and the nearest known key", () 
 });
 
 test("what this version does not do is refused and never ignored", () => {
-  const yaml = [
-    "upstreams:",
-    "  docker.io:",
-    "    limits: {requestsPerSecond: 5, bandwidth: 1MB}",
-    "    credentials: [{ecr: {region: x}}, {token: y}]",
-  ].join("\n");
+  const yaml = ["upstreams:", "  docker.io:", "    credentials: [{ecr: {region: x}}, {token: y}]"].join("\n");
   const faults = faultsOf(yaml);
-  for (const key of ["requestsPerSecond", "bandwidth", "credentials", "ecr"]) {
+  for (const key of ["credentials", "ecr"]) {
     assert.ok(
       faults.some((line) => line.includes(key) && line.includes("not supported by this version")),
       key,
     );
   }
-  assert.equal(faults.length, 4);
+  assert.equal(faults.length, 2);
   assert.deepEqual(faultsOf("tls: null\nworkers: 1\nupstreams: {docker.io: {endpoints: [], credentials: []}}"), []);
   assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "1" } }), []);
 });
@@ -124,6 +119,28 @@ test("endpoints are URLs, of which each faulty one is named", () => {
   assert.match(faults[0] ?? "", /endpoints\[?\.?0.*use credentials/);
   assert.match(faults[1] ?? "", /endpoints\[?\.?1.*http/);
   assert.equal(faults.length, 2);
+});
+
+test("limits on an upstream are numbers, fractions and sizes; none where nothing is said", () => {
+  const limitsOf = (limits: string) =>
+    load(`upstreams: {docker.io: {limits: ${limits}}}`).upstreams["docker.io"]?.limits;
+  const none = { connections: 64, requestsPerSecond: null, bandwidth: null };
+  assert.deepEqual(limitsOf("{}"), none);
+  assert.deepEqual(limitsOf("{requestsPerSecond: null, bandwidth: null}"), none);
+  assert.deepEqual(limitsOf("{requestsPerSecond: 0.5, bandwidth: 20MiB}"), {
+    ...none,
+    requestsPerSecond: 0.5,
+    bandwidth: 20 * 2 ** 20,
+  });
+  assert.equal(limitsOf("{bandwidth: 5000000}")?.bandwidth, 5_000_000);
+  for (const bad of ["0", "-1", "many", ".inf", ".nan", "100001"]) {
+    const faults = faultsOf(`upstreams: {docker.io: {limits: {requestsPerSecond: ${bad}}}}`);
+    assert.match(faults.join(), /limits\.requestsPerSecond: expected a number above 0/, bad);
+  }
+  for (const bad of ["0", "100", "-1MiB", "20MiB/s", "fast", "50%"]) {
+    const faults = faultsOf(`upstreams: {docker.io: {limits: {bandwidth: ${bad}}}}`);
+    assert.match(faults.join(), /limits\.bandwidth: expected a size/, bad);
+  }
 });
 
 test("workers is a number of processes or auto, from a file, the environment or a flag", () => {
