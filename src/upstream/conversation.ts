@@ -54,7 +54,7 @@ export class Conversation {
     this.#name = name;
     this.#clock = clock;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-    this.#transport = openTransport(name, endpoint, options, this.#timeouts, clock);
+    this.#transport = openTransport(name, [endpoint], options, this.#timeouts, clock, surroundings.network);
     const credential = options.credentials[0];
     const account = accountOf(credential);
     const sender = new Sender({

@@ -25,7 +25,7 @@ export class TlsTrust {
   readonly #contexts = new Map<TlsSettings, SecureContext>();
 
   /** @throws Failure `invalid` where a file cannot be read, or holds something else than it should. */
-  constructor(name: string, endpoint: URL, options: UpstreamOptions) {
+  constructor(name: string, endpoints: readonly URL[], options: UpstreamOptions) {
     const { ca, cert, key } = readTlsFiles(`upstreams.${name}.tls`, options.tls);
     this.elsewhere = ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] };
     this.ownHost = {
@@ -35,7 +35,8 @@ export class TlsTrust {
       ...(options.tls.insecureSkipVerify ? { rejectUnauthorized: false } : {}),
     };
     const realmHost = options.tokenRealm === null ? undefined : URL.parse(options.tokenRealm)?.hostname;
-    this.#ownHosts = new Set([endpoint.hostname, ...(realmHost === undefined ? [] : [realmHost])].map(bare));
+    const hosts = endpoints.map(({ hostname }) => hostname);
+    this.#ownHosts = new Set([...hosts, ...(realmHost === undefined ? [] : [realmHost])].map(bare));
   }
 
   isOwn(hostname: string): boolean {

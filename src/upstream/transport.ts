@@ -2,16 +2,17 @@
  * Connections to one upstream and to wherever it redirects.
  *
  * Two pools: manifests, lists and tokens never queue behind blobs. The small lane is undici's; blobs come by connections of
- * our own, which read straight into the memory of whoever stores them. Every connection passes the address check, and
- * trusts what `tlsfiles.ts` says. HTTP/1.1 only.
+ * our own, which read straight into the memory of whoever stores them. Sockets of both are opened by `wire/dialing.ts`,
+ * which judges addresses, and trust what `tlsfiles.ts` says. HTTP/1.1 only.
  */
-import { Agent, buildConnector } from "undici";
+import { Agent, type buildConnector } from "undici";
 import type { Clock } from "../base/clock.ts";
 import { type Flow, flowOf } from "../base/flow.ts";
-import { checkedLookup, refusalOfLiteral } from "./addresses.ts";
+import type { Network } from "./network.ts";
 import type { Timeouts, UpstreamOptions } from "./options.ts";
 import { TlsTrust } from "./tlsfiles.ts";
 import { Dialing } from "./wire/dialing.ts";
+import { WireFault } from "./wire/fault.ts";
 import { Pool } from "./wire/pool.ts";
 
 export type Lane = "small" | "blob";
@@ -40,23 +41,30 @@ export interface Transport {
   close(): Promise<void>;
 }
 
-/** @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should. */
+/**
+ * @param endpoints where the upstream's API is: hosts of its own.
+ * @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should.
+ */
 export function openTransport(
   name: string,
-  endpoint: URL,
+  endpoints: readonly URL[],
   options: UpstreamOptions,
   timeouts: Timeouts,
   clock: Clock,
+  network: Network = {},
 ): Transport {
-  const trust = new TlsTrust(name, endpoint, options);
-  const { allowPrivate } = options;
-  const small = openAgent(trust, options, timeouts);
-  const blobs = new Pool({
-    dialing: new Dialing({ allowPrivate, trustOf: (hostname) => trust.contextOf(hostname) }),
-    timeouts,
-    clock,
-    connections: options.limits.connections,
+  const trust = new TlsTrust(name, endpoints, options);
+  const { allowPrivate, limits } = options;
+  const dialing = new Dialing({ allowPrivate, network, trustOf: (hostname) => trust.contextOf(hostname) });
+  const small = new Agent({
+    connect: connectorOf(dialing, timeouts, clock),
+    connections: limits.connections,
+    allowH2: false,
+    headersTimeout: timeouts.headersMs,
+    bodyTimeout: timeouts.bodyMs,
+    keepAliveTimeout: 15_000,
   });
+  const blobs = new Pool({ dialing, timeouts, clock, connections: limits.connections });
   return {
     async request(url, { method, headers, lane, signal }) {
       if (lane === "blob") return await blobs.request(url, { method, headers, signal });
@@ -77,26 +85,26 @@ export function openTransport(
   };
 }
 
-function openAgent(trust: TlsTrust, { allowPrivate, limits }: UpstreamOptions, timeouts: Timeouts): Agent {
-  const shared = { allowH2: false, timeout: timeouts.connectMs, lookup: checkedLookup(allowPrivate) };
-  const elsewhere = buildConnector({ ...shared, ...trust.elsewhere });
-  const ownHost = buildConnector({ ...shared, ...trust.ownHost });
-  const connect: buildConnector.connector = (target, callback) => {
-    const refusal = refusalOfLiteral(target.hostname, allowPrivate);
-    if (refusal !== undefined) {
-      process.nextTick(callback, refusal, null);
-      return;
-    }
-    (trust.isOwn(target.hostname) ? ownHost : elsewhere)(target, callback);
+function connectorOf(dialing: Dialing, timeouts: Timeouts, clock: Clock): buildConnector.connector {
+  return (target, callback) => {
+    void (async () => {
+      const { socket, ready } = dialing.start(new URL(`${target.protocol}//${target.host ?? target.hostname}`));
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const late = () => socket.destroy(new WireFault("WIRE_CONNECT_TIMEOUT", "no connection in time"));
+      const cancel = clock.after(timeouts.connectMs, late);
+      socket.once(ready, () => resolve());
+      socket.on("error", reject);
+      try {
+        await promise;
+        return socket;
+      } finally {
+        cancel();
+      }
+    })().then(
+      (socket) => callback(null, socket),
+      (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
+    );
   };
-  return new Agent({
-    connect,
-    connections: limits.connections,
-    allowH2: false,
-    headersTimeout: timeouts.headersMs,
-    bodyTimeout: timeouts.bodyMs,
-    keepAliveTimeout: 15_000,
-  });
 }
 
 /** The only value of a header, or the first. */

@@ -5,8 +5,9 @@
  * host is never shown to another.
  */
 import { isIP, type LookupFunction, connect as netConnect, type Socket } from "node:net";
-import { type SecureContext, connect as tlsConnect } from "node:tls";
-import { checkedLookup, type Resolve, refusalOfLiteral } from "../addresses.ts";
+import { checkServerIdentity, type SecureContext, connect as tlsConnect } from "node:tls";
+import { checkedLookup, refusalOfLiteral } from "../addresses.ts";
+import type { Network } from "../network.ts";
 
 const KEEP_ALIVE_PROBE_MS = 60_000;
 /** Sessions to be resumed; one for each host, the oldest forgotten first. */
@@ -20,8 +21,7 @@ export interface Trust {
 export interface DialOptions {
   readonly allowPrivate: boolean;
   readonly trustOf: (hostname: string) => Trust;
-  /** Default: the system's. */
-  readonly resolve?: Resolve;
+  readonly network: Network;
 }
 
 /** Where reads go; `buffer` is called before the first and after each. */
@@ -44,24 +44,27 @@ export class Dialing {
 
   constructor(options: DialOptions) {
     this.#options = options;
-    this.#lookup = checkedLookup(options.allowPrivate, options.resolve);
+    this.#lookup = checkedLookup(options.allowPrivate, options.network.resolve);
   }
 
   /** A socket that is connecting. @throws AddressRefused */
-  start(url: URL, reads: Reads): Dialled {
+  start(url: URL, reads?: Reads): Dialled {
     const host = url.hostname.replace(/^\[|\]$/g, "");
     const refusal = refusalOfLiteral(host, this.#options.allowPrivate);
     if (refusal !== undefined) throw refusal;
     const secure = url.protocol === "https:";
+    const port = url.port === "" ? (secure ? 443 : 80) : Number(url.port);
+    const detour = this.#options.network.divert?.(host, port);
     const shared = {
-      host,
-      port: url.port === "" ? (secure ? 443 : 80) : Number(url.port),
-      lookup: this.#lookup,
+      // A literal is judged by now, a name is judged as it is looked up, wherever the socket goes then.
+      host: detour !== undefined && isIP(host) !== 0 ? detour.address : host,
+      port: detour?.port ?? port,
+      lookup: detour === undefined ? this.#lookup : this.#lookupTo(detour.address),
       autoSelectFamily: true,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: KEEP_ALIVE_PROBE_MS,
-      onread: reads,
+      ...(reads === undefined ? {} : { onread: reads }),
     };
     if (!secure) return { socket: netConnect(shared), ready: "connect" };
     const { secureContext, rejectUnauthorized } = this.#options.trustOf(host);
@@ -72,11 +75,23 @@ export class Dialing {
       rejectUnauthorized,
       // A name for SNI is none where it is an address (RFC 6066 §3); the address is what the certificate is held against.
       servername: isIP(host) === 0 ? host : "",
+      checkServerIdentity: (_address, certificate) => checkServerIdentity(host, certificate),
       ALPNProtocols: ["http/1.1"],
       ...(session === undefined ? {} : { session }),
     });
     socket.on("session", (fresh) => this.#remember(url.origin, fresh));
     return { socket, ready: "secureConnect" };
+  }
+
+  /** Looks up and judges as ever, and answers `address` then. */
+  #lookupTo(address: string): LookupFunction {
+    return (hostname, options, callback) => {
+      this.#lookup(hostname, options, (error) => {
+        if (error !== null) callback(error, "");
+        else if (options.all === true) callback(null, [{ address, family: isIP(address) }]);
+        else callback(null, address, isIP(address));
+      });
+    };
   }
 
   #remember(origin: string, session: Buffer): void {

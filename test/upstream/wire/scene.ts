@@ -6,6 +6,7 @@ import type { TestContext } from "node:test";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import type { Flow } from "../../../src/base/flow.ts";
+import type { Network } from "../../../src/upstream/network.ts";
 import type { Timeouts, UpstreamOptions } from "../../../src/upstream/options.ts";
 import { type Answer, openTransport } from "../../../src/upstream/transport.ts";
 
@@ -70,6 +71,7 @@ export function wireTo(
   more: Partial<UpstreamOptions> = {},
   timeouts: Partial<Timeouts> = {},
   clock: Clock = systemClock,
+  network: Network = {},
 ): Wire {
   const options: UpstreamOptions = {
     url: endpoint,
@@ -82,7 +84,7 @@ export function wireTo(
     ...more,
   };
   const all = { connectMs: 5000, headersMs: 5000, bodyMs: 5000, ...timeouts };
-  const transport = openTransport("reg.test", new URL(endpoint), options, all, clock);
+  const transport = openTransport("reg.test", [new URL(endpoint)], options, all, clock, network);
   t.after(() => transport.close());
   const get: Wire["get"] = (url, signal = never, headers = { accept: "*/*" }) =>
     transport.request(new URL(url), { method: "GET", headers, lane: "blob", signal });

@@ -195,11 +195,13 @@ test("a name with an address where nobody listens is reached at the next, by the
   const dialing = new Dialing({
     allowPrivate: true,
     trustOf: () => context,
-    resolve: (_name, _options, callback) =>
-      callback(
-        null,
-        ["127.0.0.3", "127.0.0.1"].map((address) => ({ address, family: 4 })),
-      ),
+    network: {
+      resolve: (_name, _options, callback) =>
+        callback(
+          null,
+          ["127.0.0.3", "127.0.0.1"].map((address) => ({ address, family: 4 })),
+        ),
+    },
   });
   const timeouts = { connectMs: 5000, headersMs: 5000, bodyMs: 5000 };
   const pool = new Pool({ dialing, timeouts, clock: systemClock, connections: 2 });
