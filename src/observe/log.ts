@@ -96,9 +96,13 @@ function isFile(fd: number): boolean {
   }
 }
 
+/** A pool of addresses that we leave by must not fill the log. */
+const MAX_SOURCES = 200;
+
 /** @returns the function that ends the subscriptions. */
 export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () => void {
   const lines = new AccessLines(isoTime());
+  const sources = new Set<string>();
   const ends = [
     notices.on("answered", (fact) => {
       const level = fact.status >= 500 && !fact.aborted ? "warn" : "info";
@@ -110,6 +114,13 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
       log.debug({ upstream, kind, method, status, durationMs: rounded(fact.durationMs) }, "upstream answered");
     }),
     notices.on("upstreamLimited", (fact) => log.warn(fact, "upstream limits us")),
+    notices.on("rateLimit", ({ upstream, account, limit, remaining, source }) => {
+      // Which of our addresses or accounts is charged is what nobody can find out otherwise.
+      const key = `${upstream} ${account} ${source}`;
+      if (source === undefined || sources.has(key) || sources.size >= MAX_SOURCES) return;
+      sources.add(key);
+      log.info({ upstream, account, limit, remaining, source }, "upstream counts our pulls");
+    }),
     notices.on("upstreamTrouble", ({ upstream, message }) => {
       log.warn({ upstream, problem: redact(message) }, "upstream trouble");
     }),

@@ -32,12 +32,14 @@ export interface UpstreamNotices {
   };
   /** An upstream answered 429. */
   upstreamLimited: { readonly upstream: string; readonly retryAfterMs: number | undefined };
-  /** `ratelimit-limit` and `ratelimit-remaining` of an answer, for the account that asked. */
+  /** What an answer says of limits, for the account that asked. */
   rateLimit: {
     readonly upstream: string;
     readonly account: string;
     readonly limit: number | undefined;
     readonly remaining: number | undefined;
+    /** Whom the upstream counts (`docker-ratelimit-source`): an address or an account's id. */
+    readonly source?: string | undefined;
   };
   /** The upstream, its token server or a redirect did something we refuse or that an operator should see. No secrets. */
   upstreamTrouble: { readonly upstream: string; readonly message: string; readonly detail?: unknown };

@@ -7,6 +7,7 @@ import { findMediaType } from "../oci/mediatypes.ts";
 import { refusedBy } from "./authorizer.ts";
 import type { Reply } from "./exchange.ts";
 import type { RequestKind } from "./notices.ts";
+import { judgeRefusal } from "./ratelimit.ts";
 import { redactUrl } from "./redact.ts";
 import { type Answer, headerOf } from "./transport.ts";
 import { failureOfAnswer, findRetryAfter } from "./trouble.ts";
@@ -19,6 +20,8 @@ export interface Judging {
   readonly now: number;
   /** Takes our secrets out of the upstream's texts. */
   readonly hide: (text: string) => string;
+  /** How long the account's budget has us wait, this answer counted; it knows more than one answer says. */
+  readonly budgetMs?: number | undefined;
 }
 
 /**
@@ -29,13 +32,13 @@ export function judgeReply(
   name: string,
   kind: RequestKind,
   reply: Reply,
-  { wanted, now, hide }: Judging,
+  { wanted, now, hide, budgetMs }: Judging,
 ): Absence | undefined {
   const { status } = reply.answer;
   if (wanted.includes(status)) return undefined;
   if (status === 404) return { absent: "unknown" };
   const contentType = headerOf(reply.answer, "content-type");
-  const retryAfterMs = findRetryAfter(headerOf(reply.answer, "retry-after"), now);
+  const retryAfterMs = waitOf(reply, now, budgetMs);
   const failure = failureOfAnswer(name, { status, contentType, body: reply.errorBody, retryAfterMs, hide });
   if (status !== 401 && status !== 403) throw failure;
   // The registry said yes when it sent us there; a refusal is of the signature, and may pass.
@@ -49,6 +52,11 @@ export function judgeReply(
     throw refusedBy(name, failure);
   }
   return { absent: "denied" };
+}
+
+function waitOf({ answer, errorBody }: Reply, now: number, budgetMs: number | undefined): number | undefined {
+  if (answer.status !== 429) return findRetryAfter(headerOf(answer, "retry-after"), now);
+  return budgetMs !== undefined && budgetMs > 0 ? budgetMs : judgeRefusal(answer.headers, errorBody, now).waitMs;
 }
 
 /** A 403 to a password may mean the password (ECR: expired) or this one repository. */

@@ -9,9 +9,10 @@ import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import { readExcerpt } from "./body.ts";
 import type { RequestKind, UpstreamNotices } from "./notices.ts";
+import { findLimits } from "./ratelimit.ts";
 import type { Secrets } from "./secrets.ts";
 import { type Answer, headerOf, type Lane, type Method, type Transport } from "./transport.ts";
-import { failureOf, findCount, findRetryAfter, wasStaleConnection } from "./trouble.ts";
+import { failureOf, findRetryAfter, wasStaleConnection } from "./trouble.ts";
 
 const MAX_ERROR_BYTES = 64 * 1024;
 
@@ -119,11 +120,16 @@ export class Sender {
       notices.emit("upstreamLimited", { upstream: name, retryAfterMs: this.retryAfterOf(answer) });
     }
     if (url.origin !== endpoint.origin) return;
-    const limit = findCount(headerOf(answer, "ratelimit-limit"));
-    const remaining = findCount(headerOf(answer, "ratelimit-remaining"));
-    if (limit !== undefined || remaining !== undefined) {
-      notices.emit("rateLimit", { upstream: name, account, limit, remaining });
-    }
+    const said = findLimits(answer.headers, this.#options.clock.now());
+    if (said === undefined) return;
+    const { limit, remaining, source } = said;
+    notices.emit("rateLimit", {
+      upstream: name,
+      account,
+      limit,
+      remaining,
+      ...(source === undefined ? {} : { source }),
+    });
   }
 }
 

@@ -147,6 +147,23 @@ export function failureOfAnswer(upstream: string, answer: ErrorAnswer): Failure 
   return new Failure("unreachable", `${upstream} answered ${status}${said}`, options);
 }
 
+/** What is not asked because the budget does not allow it; nothing was sent. */
+export function failureOfBudget(
+  upstream: string,
+  { limit, remaining }: { readonly limit: number | undefined; readonly remaining: number | undefined },
+  waitMs: number,
+): Failure {
+  const counted = limit !== undefined && remaining !== undefined;
+  const left = counted ? `: ${remaining} of ${limit} pulls left` : " limits our requests";
+  const message = `${upstream}${left}; asked again in ${spanText(waitMs)}`;
+  return new Failure("limited", message, { retryAfterMs: Math.ceil(waitMs) });
+}
+
+function spanText(ms: number): string {
+  if (ms < 90_000) return `${Math.ceil(ms / 1000)} s`;
+  return ms < 5_400_000 ? `${Math.ceil(ms / 60_000)} min` : `${Math.round(ms / 360_000) / 10} h`;
+}
+
 /** `Retry-After` (RFC 9110 §10.2.3) in milliseconds from `now`, at most a day; undefined where absent or malformed. */
 export function findRetryAfter(header: string | undefined, now: number): number | undefined {
   if (header === undefined) return undefined;
