@@ -3,13 +3,14 @@
  */
 import type { Clock } from "./base/clock.ts";
 import type { Notices } from "./base/notices.ts";
-import { readCredential } from "./config/credential.ts";
+import { type Credential, readCredential } from "./config/credential.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Source } from "./mirror/route.ts";
 import { createUpstream } from "./upstream/client.ts";
+import { fixedCredential } from "./upstream/credentials/fixed.ts";
 import type { Network } from "./upstream/network.ts";
-import type { Limits } from "./upstream/options.ts";
+import type { AccountOptions, Limits } from "./upstream/options.ts";
 import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
 
 export interface Surroundings {
@@ -34,7 +35,7 @@ export interface Sources {
 export async function openSources(config: Config, surroundings: Surroundings, share = 1): Promise<Sources> {
   const routes: { upstream: Source; hosts: readonly string[]; repositories: Repositories }[] = [];
   for (const [name, settings] of upstreamsOf(config)) {
-    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map((one) => readCredential(one)));
+    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map(openAccount));
     const limits = shareOf(settings.limits, share);
     const upstream = createUpstream(name, { ...settings, limits, credentials, offline: config.offline }, surroundings);
     // A process with a share of them has little else to do with it than to pass.
@@ -61,6 +62,15 @@ function shareOf(limits: Limits, share: number): Limits {
     requestsPerSecond: typeof requestsPerSecond === "number" ? requestsPerSecond * share : null,
     bandwidth: typeof bandwidth === "number" ? bandwidth * share : null,
   };
+}
+
+async function openAccount(credential: Credential): Promise<AccountOptions> {
+  const open = await readCredential(credential);
+  const source =
+    "token" in open
+      ? fixedCredential("token", { kind: "bearer", ...open })
+      : fixedCredential(open.username, { kind: "basic", ...open });
+  return { source, repositories: ["**"] };
 }
 
 interface Repositories {

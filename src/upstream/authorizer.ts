@@ -4,13 +4,19 @@
  * Learns from the challenges it sees, so that from the second repository on no request is wasted on a 401. A challenge
  * is answered at most once per request, and only by a realm that `judgeRealm` lets have our credential.
  */
+import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
+import { unlessAborted } from "../base/singleflight.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type Challenge, chooseChallenge } from "./challenge.ts";
-import type { Credential } from "./options.ts";
+import type { Asking, CredentialSource, Held } from "./credentials/credential.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";
+import type { Secrets } from "./secrets.ts";
+import type { Sender } from "./sender.ts";
 import type { Grant, Token, TokenRequest, Tokens } from "./tokens.ts";
+import { askTokenServer, postForm, type TokenServerOptions } from "./tokenserver.ts";
+import { refusedBy } from "./trouble.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
 
 export interface Authorization {
@@ -18,26 +24,29 @@ export interface Authorization {
   readonly header: string;
   /** Held: ours, as it is. Granted: from a token server. */
   readonly source: "held" | "granted";
+  /** What was shown to the registry itself. */
+  readonly held?: Held;
   readonly tokenRequest?: TokenRequest;
   readonly token?: Token;
   /** True where asking the token server again would bring the same. */
   readonly fresh: boolean;
 }
 
-/** Asks a token server, with `Authorization: Basic` where given. */
-export type AskTokenServer = (url: URL, basic: string | undefined) => Promise<Buffer | Absence>;
-
 export interface AuthorizerOptions {
   /** The upstream's name, for messages. */
   readonly name: string;
   readonly endpoint: URL;
-  readonly credential: Credential | undefined;
+  /** Asked with every request: what is held may change. */
+  readonly source: CredentialSource;
   readonly tokenRealm: string | null;
+  /** Of this account alone. */
   readonly tokens: Tokens;
-  readonly ask: AskTokenServer;
-  /** Takes our secrets out of a text of the upstream's. */
-  readonly hide: (text: string) => string;
-  readonly onTrouble: (message: string, detail?: unknown) => void;
+  readonly sender: Sender;
+  /** Told what is shown. */
+  readonly secrets: Secrets;
+  readonly clock: Clock;
+  /** For one visit to a token server. */
+  readonly timeoutMs: number;
 }
 
 export class Authorizer {
@@ -50,18 +59,19 @@ export class Authorizer {
 
   /**
    * What to send before any challenge; undefined where nothing is known to be wanted, or where what is known no longer
-   * helps: the registry's own challenge decides then. Rejects with the signal's reason only.
+   * helps: the registry's own challenge decides then.
+   * @throws what whoever holds our credentials throws; or the signal's reason.
    */
   async prepare(repository: Repository, signal: AbortSignal): Promise<Authorization | undefined> {
-    const { credential } = this.#options;
-    if (credential !== undefined && "token" in credential) return held(`Bearer ${credential.token}`);
+    const held = await this.#hold(signal);
+    if (held?.kind === "bearer") return asHeld(held, `Bearer ${held.token}`);
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
-    if (challenge.scheme === "basic") return credential === undefined ? undefined : held(basicOf(credential));
+    if (challenge.scheme === "basic") return held?.kind === "basic" ? asHeld(held, basicOf(held)) : undefined;
     try {
-      const request = this.#requestFor(challenge, repository);
+      const request = this.#requestFor(challenge, repository, held);
       // A denial here is of our guess.
-      const grant = await this.#obtain(request, signal);
+      const grant = await this.#obtain(request, held, signal);
       return isAbsence(grant) ? undefined : granted(request, grant);
     } catch (error) {
       // A token server that is slow until our own time is up is as little use as one that fails.
@@ -75,7 +85,7 @@ export class Authorizer {
   /**
    * Answers a 401. `repository` is undefined where the answer came from a host that a redirect led to: its names are not
    * ours. Absence where there is nothing (more) to offer.
-   * @throws Failure `refused` where what we hold was not good enough.
+   * @throws Failure `refused` where what we hold was not good enough; what whoever holds our credentials throws.
    */
   async answer(
     challenges: readonly Challenge[],
@@ -83,36 +93,56 @@ export class Authorizer {
     used: Authorization | undefined,
     signal: AbortSignal,
   ): Promise<Authorization | Absence> {
-    const { credential, name } = this.#options;
+    const { name } = this.#options;
     const challenge = chooseChallenge(challenges);
     // Who took our password once and now wants a token is followed: registries change their minds.
-    const wantsToken = challenge?.scheme === "bearer" && credential !== undefined && "username" in credential;
+    const wantsToken = challenge?.scheme === "bearer" && used?.held?.kind === "basic";
     if (used?.source === "held" && !wantsToken) throw refusedBy(name);
     if (challenge === undefined) return { absent: "denied" };
+    const held = await this.#hold(signal);
     if (challenge.scheme === "basic") {
-      if (credential === undefined || "token" in credential) return { absent: "denied" };
+      if (held?.kind !== "basic") return { absent: "denied" };
       this.#challenge = challenge;
-      return held(basicOf(credential));
+      return asHeld(held, basicOf(held));
     }
-    const request = this.#requestFor(challenge, repository, true);
+    const request = this.#requestFor(challenge, repository, held, true);
     this.#challenge = challenge;
     if (used?.token !== undefined && used.tokenRequest !== undefined) {
       if (used.fresh && sameRequest(used.tokenRequest, request)) return { absent: "denied" };
       this.#options.tokens.forget(used.tokenRequest, used.token);
     }
-    const grant = await this.#obtain(request, signal);
+    const grant = await this.#obtain(request, held, signal);
     return isAbsence(grant) ? grant : granted(request, grant);
   }
 
-  #requestFor(challenge: Challenge, repository: Repository | undefined, verbatim = false): TokenRequest {
-    const { credential, endpoint, tokenRealm, name, hide } = this.#options;
+  /** What we hold now, and what it is called from now on in texts of the upstream's: `…`. */
+  async #hold(signal: AbortSignal): Promise<Held | undefined> {
+    const { source, endpoint, secrets } = this.#options;
+    const post: Asking["post"] = (url, form) => postForm(this.#tokenServer(), url, form, signal);
+    const held = await unlessAborted(source.hold({ signal, endpoint, post }), signal);
+    if (held !== undefined) secrets.noteHeld(held);
+    return held;
+  }
+
+  #tokenServer(): TokenServerOptions {
+    const { name, sender, secrets, clock, endpoint, tokenRealm, timeoutMs } = this.#options;
+    return { name, sender, secrets, clock, endpoint, tokenRealm, timeoutMs };
+  }
+
+  #requestFor(
+    challenge: Challenge,
+    repository: Repository | undefined,
+    held: Held | undefined,
+    verbatim = false,
+  ): TokenRequest {
+    const { endpoint, tokenRealm, name, sender } = this.#options;
     const realm = challenge.parameters.get("realm") ?? "";
-    const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: credential !== undefined });
+    const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: held !== undefined });
     if ("refuse" in verdict) {
       const url = URL.parse(realm);
-      const shown = url === null ? undefined : hide(redactUrl(url));
+      const shown = url === null ? undefined : sender.hide(redactUrl(url));
       const message = `${name}: no token is asked for: ${verdict.refuse}`;
-      this.#options.onTrouble(message, { realm: shown });
+      sender.noteTrouble(message, { realm: shown });
       throw new Failure("refused", `${message}; if that is its token server, set upstreams.${name}.tokenRealm`, {
         ...(shown === undefined ? {} : { detail: { realm: shown } }),
       });
@@ -125,10 +155,9 @@ export class Authorizer {
     };
   }
 
-  #obtain(request: TokenRequest, signal: AbortSignal): Promise<Grant | Absence> {
-    const { credential, tokens, ask } = this.#options;
-    const basic = credential !== undefined && "username" in credential ? basicOf(credential) : undefined;
-    return tokens.obtain(request, (url) => ask(url, basic), signal);
+  #obtain(request: TokenRequest, held: Held | undefined, signal: AbortSignal): Promise<Grant | Absence> {
+    const basic = held?.kind === "basic" ? basicOf(held) : undefined;
+    return this.#options.tokens.obtain(request, (url) => askTokenServer(this.#tokenServer(), url, basic), signal);
   }
 }
 
@@ -150,8 +179,8 @@ function sameRequest(one: TokenRequest, other: TokenRequest): boolean {
   );
 }
 
-function held(header: string): Authorization {
-  return { header, source: "held", fresh: true };
+function asHeld(held: Held, header: string): Authorization {
+  return { header, source: "held", held, fresh: true };
 }
 
 function granted(tokenRequest: TokenRequest, { token, fresh }: Grant): Authorization {
@@ -160,10 +189,4 @@ function granted(tokenRequest: TokenRequest, { token, fresh }: Grant): Authoriza
 
 function basicOf({ username, password }: { readonly username: string; readonly password: string }): string {
   return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
-}
-
-export function refusedBy(name: string, cause?: Failure): Failure {
-  return new Failure("refused", `${name} refuses the credentials of this mirror; check upstreams.${name}.credentials`, {
-    ...(cause === undefined ? {} : { cause, detail: cause.detail }),
-  });
 }

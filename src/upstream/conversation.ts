@@ -11,16 +11,16 @@ import type { Emitter } from "../base/notices.ts";
 import { Authorizer } from "./authorizer.ts";
 import { type Announced, openBody, readNothing, readWhole } from "./body.ts";
 import { codingOf, decodeWhole } from "./coding.ts";
+import { ANONYMOUS } from "./credentials/credential.ts";
 import { Deadline } from "./deadline.ts";
 import { type ExchangeOptions, exchange, type Question, type Reply } from "./exchange.ts";
 import type { Network } from "./network.ts";
 import type { UpstreamNotices } from "./notices.ts";
-import { accountOf, DEFAULT_TIMEOUTS, type Timeouts, type UpstreamOptions } from "./options.ts";
+import { DEFAULT_TIMEOUTS, type Timeouts, type UpstreamOptions } from "./options.ts";
 import { contentLengthOf, judgeReply, mediaTypeOf } from "./outcome.ts";
 import { Secrets } from "./secrets.ts";
 import { Sender } from "./sender.ts";
 import { Tokens } from "./tokens.ts";
-import { askTokenServer } from "./tokenserver.ts";
 import { type Answer, headerOf, openTransport, type Transport } from "./transport.ts";
 import { failureOf } from "./trouble.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
@@ -55,36 +55,34 @@ export class Conversation {
     this.#clock = clock;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
     this.#transport = openTransport(name, [endpoint], options, this.#timeouts, clock, surroundings.network);
-    const credential = options.credentials[0];
-    const account = accountOf(credential);
+    const source = options.credentials[0]?.source ?? ANONYMOUS;
+    const secrets = new Secrets();
     const sender = new Sender({
       name,
       endpoint,
-      secrets: new Secrets(credential),
+      secrets,
       transport: this.#transport,
       notices,
       clock,
-      account,
+      account: source.account,
       signature,
     });
     this.#sender = sender;
     const ownTokens = new Tokens(clock);
     // Apart from ours: a host that a redirect led to must never be handed what our account obtained.
     const guestTokens = new Tokens(clock);
-    const authorizerAt = (origin: URL, own: boolean) => {
-      const tokenRealm = own ? options.tokenRealm : null;
-      const server = { name, sender, clock, endpoint: origin, tokenRealm, timeoutMs: this.#timeouts.headersMs };
-      return new Authorizer({
+    const authorizerAt = (origin: URL, own: boolean) =>
+      new Authorizer({
         name,
         endpoint: origin,
-        credential: own ? credential : undefined,
-        tokenRealm,
+        source: own ? source : ANONYMOUS,
+        tokenRealm: own ? options.tokenRealm : null,
         tokens: own ? ownTokens : guestTokens,
-        ask: (url, basic) => askTokenServer(server, url, basic),
-        onTrouble: (message, detail) => sender.noteTrouble(message, detail),
-        hide: (text) => sender.hide(text),
+        sender,
+        secrets,
+        clock,
+        timeoutMs: this.#timeouts.headersMs,
       });
-    };
     const authorizer = authorizerAt(endpoint, true);
     this.#exchange = { name, endpoint, sender, authorizer, guestOf: (origin) => authorizerAt(origin, false) };
   }

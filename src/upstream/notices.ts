@@ -11,7 +11,7 @@ export interface UpstreamNotices {
   upstreamRequest: {
     readonly upstream: string;
     readonly kind: RequestKind;
-    readonly method: "GET" | "HEAD";
+    readonly method: "GET" | "HEAD" | "POST";
     /** HTTP status, or 0 where no answer came. */
     readonly status: number;
     /** From sending to the answer's headers. */

@@ -1,17 +1,16 @@
 /**
- * What one upstream is told by the configuration, with credentials already resolved to values.
+ * What one upstream is told by the configuration; whoever holds its credentials is a port.
  *
  * Declared here and not imported from config/, so that this folder knows no other of higher meaning; the configuration's
  * own type fits it structurally.
  */
+import type { CredentialSource } from "./credentials/credential.ts";
 
-/** What we hold: a name and password for Basic or for a token server, or a token that is sent as it is. */
-export type Credential =
-  | { readonly username: string; readonly password: string }
-  | {
-      /** Sent as `Authorization: Bearer`. */
-      readonly token: string;
-    };
+export interface AccountOptions {
+  readonly source: CredentialSource;
+  /** Globs over the repositories that it is shown for; `**` alone is everything. */
+  readonly repositories: readonly string[];
+}
 
 export interface UpstreamOptions {
   /** Where the API is; undefined means what the registry's name says. */
@@ -25,8 +24,8 @@ export interface UpstreamOptions {
     readonly key?: string | undefined;
     readonly insecureSkipVerify: boolean;
   };
-  /** None or one; none is anonymous. */
-  readonly credentials: readonly Credential[];
+  /** None is anonymous. */
+  readonly credentials: readonly AccountOptions[];
   /** The token server, where it is neither known nor on the registry's registrable domain. */
   readonly tokenRealm: string | null;
   readonly limits: Limits;
@@ -52,9 +51,3 @@ export interface Timeouts {
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = { connectMs: 10_000, headersMs: 20_000, bodyMs: 60_000 };
-
-/** The name under which limits are counted and tokens are kept; never a secret. */
-export function accountOf(credential: Credential | undefined): string {
-  if (credential === undefined) return "anonymous";
-  return "token" in credential ? "token" : credential.username;
-}

@@ -4,13 +4,12 @@
  */
 import { Failure } from "../base/failure.ts";
 import { findMediaType } from "../oci/mediatypes.ts";
-import { refusedBy } from "./authorizer.ts";
 import type { Reply } from "./exchange.ts";
 import type { RequestKind } from "./notices.ts";
 import { judgeRefusal } from "./ratelimit.ts";
 import { redactUrl } from "./redact.ts";
 import { type Answer, headerOf } from "./transport.ts";
-import { failureOfAnswer, findRetryAfter } from "./trouble.ts";
+import { failureOfAnswer, findRetryAfter, refusedBy } from "./trouble.ts";
 import type { Absence } from "./upstream.ts";
 
 export interface Judging {

@@ -34,8 +34,10 @@ export interface SenderOptions {
 
 export interface Letter {
   readonly kind: RequestKind;
-  readonly method: Method;
+  readonly method: Method | "POST";
   readonly lane: Lane;
+  /** Of a POST. */
+  readonly body?: string;
   /** Besides what is always sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
@@ -63,7 +65,7 @@ export class Sender {
     }
   }
 
-  async #once(url: URL, { kind, method, lane, headers, signal }: Letter): Promise<Answer> {
+  async #once(url: URL, { kind, method, lane, headers, signal, body }: Letter): Promise<Answer> {
     const { name, transport, notices, clock, signature, secrets } = this.#options;
     if (headers.authorization !== undefined) secrets.note(headers.authorization);
     signal.throwIfAborted();
@@ -74,6 +76,7 @@ export class Sender {
         method,
         lane,
         signal,
+        body,
         headers: {
           "user-agent": USER_AGENT,
           via: `1.1 ${signature}`,

@@ -27,7 +27,9 @@ export interface Answer {
 }
 
 export interface TransportRequest {
-  readonly method: Method;
+  readonly method: Method | "POST";
+  /** Of a POST. */
+  readonly body?: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
   readonly lane: Lane;
   /** Governs the body as well. */
@@ -66,13 +68,14 @@ export function openTransport(
   });
   const blobs = new Pool({ dialing, timeouts, clock, connections: limits.connections });
   return {
-    async request(url, { method, headers, lane, signal }) {
-      if (lane === "blob") return await blobs.request(url, { method, headers, signal });
+    async request(url, { method, headers, lane, signal, body }) {
+      if (lane === "blob" && method !== "POST") return await blobs.request(url, { method, headers, signal });
       const answer = await small.request({
         origin: url.origin,
         path: `${url.pathname}${url.search}`,
         method,
         headers: { ...headers },
+        body: body ?? null,
         signal,
         // undici would close the connection after each HEAD, and HEAD is how freshness is asked.
         reset: false,

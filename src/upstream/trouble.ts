@@ -107,7 +107,7 @@ export function codeOf(error: unknown): string {
 
 /**
  * True where a kept connection was closed under our request, so that asking once more is likely to do; it is safe, as
- * nothing but GET and HEAD is sent and no headers came.
+ * nothing is sent that changes the upstream (a POST asks for a token), and no headers came.
  */
 export function wasStaleConnection(error: unknown): boolean {
   if (error instanceof WireFault) return error.stale;
@@ -162,6 +162,13 @@ export function failureOfBudget(
 function spanText(ms: number): string {
   if (ms < 90_000) return `${Math.ceil(ms / 1000)} s`;
   return ms < 5_400_000 ? `${Math.ceil(ms / 60_000)} min` : `${Math.round(ms / 360_000) / 10} h`;
+}
+
+/** Our credentials were not good enough. */
+export function refusedBy(name: string, cause?: Failure): Failure {
+  return new Failure("refused", `${name} refuses the credentials of this mirror; check upstreams.${name}.credentials`, {
+    ...(cause === undefined ? {} : { cause, detail: cause.detail }),
+  });
 }
 
 /** `Retry-After` (RFC 9110 §10.2.3) in milliseconds from `now`, at most a day; undefined where absent or malformed. */

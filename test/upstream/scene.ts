@@ -9,6 +9,8 @@ import { Notices } from "../../src/base/notices.ts";
 import { parseDigest } from "../../src/oci/digest.ts";
 import { parseReference, parseRepository } from "../../src/oci/reference.ts";
 import { createUpstream } from "../../src/upstream/client.ts";
+import type { CredentialSource } from "../../src/upstream/credentials/credential.ts";
+import { fixedCredential } from "../../src/upstream/credentials/fixed.ts";
 import type { UpstreamNotices } from "../../src/upstream/notices.ts";
 import type { UpstreamOptions } from "../../src/upstream/options.ts";
 
@@ -42,8 +44,22 @@ export async function play(
   return { url: `http://127.0.0.1:${port}`, requests };
 }
 
+/** A credential as the tests write it. */
+export type Login = { readonly username: string; readonly password: string } | { readonly token: string };
+
+export type Asked = Partial<Omit<UpstreamOptions, "credentials">> & {
+  readonly credentials?: readonly (Login | CredentialSource)[];
+};
+
+export function sourceOf(login: Login | CredentialSource): CredentialSource {
+  if ("hold" in login) return login;
+  return "token" in login
+    ? fixedCredential("token", { kind: "bearer", ...login })
+    : fixedCredential(login.username, { kind: "basic", ...login });
+}
+
 /** An upstream named `reg.test` at `url`, with all it said. */
-export function ask(t: TestContext, url: string, more: Partial<UpstreamOptions> = {}) {
+export function ask(t: TestContext, url: string, { credentials = [], ...more }: Asked = {}) {
   const notices = new Notices<UpstreamNotices>();
   const said: { kind: keyof UpstreamNotices; fact: unknown }[] = [];
   for (const kind of ["upstreamRequest", "upstreamBytes", "upstreamLimited", "rateLimit", "upstreamTrouble"] as const) {
@@ -53,7 +69,7 @@ export function ask(t: TestContext, url: string, more: Partial<UpstreamOptions> 
     url,
     allowPrivate: true,
     tls: { insecureSkipVerify: false },
-    credentials: [],
+    credentials: credentials.map((one) => ({ source: sourceOf(one), repositories: ["**"] })),
     tokenRealm: null,
     limits: { connections: 64 },
     offline: false,
