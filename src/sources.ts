@@ -37,7 +37,9 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
   for (const [name, settings] of upstreamsOf(config)) {
     const credentials = config.offline ? [] : await Promise.all(settings.credentials.map(openAccount));
     const limits = shareOf(settings.limits, share);
-    const upstream = createUpstream(name, { ...settings, limits, credentials, offline: config.offline }, surroundings);
+    const refusedMs = settings.freshness.notFound;
+    const options = { ...settings, limits, credentials, refusedMs, offline: config.offline };
+    const upstream = createUpstream(name, options, surroundings);
     // A process with a share of them has little else to do with it than to pass.
     const maxPasses = Math.max(1, Math.floor(limits.connections / (share < 1 ? 2 : 4)));
     // Further connections for one blob are taken from what other blobs need.

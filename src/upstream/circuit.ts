@@ -7,6 +7,7 @@
  * Any answer of the endpoint, to whomever, closes it. Nothing here waits; who is refused learns when to come again.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/failure.ts";
 import type { Urgency } from "./urgency.ts";
 
 export type CircuitState = "closed" | "slow" | "open";
@@ -25,7 +26,7 @@ export interface Attempt {
   /** It answered, whatever it said. */
   answered(): void;
   /** It did not, or said that it cannot serve anybody now. */
-  failed(): void;
+  failed(trouble?: Failure): void;
   /** We left: that says nothing of it. */
   left(): void;
 }
@@ -40,6 +41,7 @@ export class Circuit {
   #until = 0;
   #probing = false;
   #answeredAt = Number.NEGATIVE_INFINITY;
+  #trouble: Failure | undefined;
 
   constructor(clock: Clock, changed: (state: CircuitState) => void = () => {}, random: () => number = Math.random) {
     this.#clock = clock;
@@ -49,6 +51,11 @@ export class Circuit {
 
   get state(): CircuitState {
     return this.#state;
+  }
+
+  /** How it failed last, since its last answer. */
+  get trouble(): Failure | undefined {
+    return this.#trouble;
   }
 
   /** 0 where it may be asked now, else the milliseconds until that may be. */
@@ -69,17 +76,21 @@ export class Circuit {
       if (this.#answeredAt < startedAt && this.#state === "closed") this.#open("slow");
     });
     let over = false;
-    const end = (then: () => void) => () => {
-      if (over) return;
+    const end = () => {
+      if (over) return false;
       over = true;
       stopListening();
       if (probe) this.#probing = false;
-      then();
+      return true;
     };
     return {
-      answered: end(() => this.#answered()),
-      failed: end(() => this.#failed(startedAt, probe)),
-      left: end(() => {}),
+      answered: () => {
+        if (end()) this.#answered();
+      },
+      failed: (trouble) => {
+        if (end()) this.#failed(startedAt, probe, trouble);
+      },
+      left: () => void end(),
     };
   }
 
@@ -87,13 +98,15 @@ export class Circuit {
     this.#answeredAt = this.#clock.now();
     this.#failures = 0;
     this.#openMs = 0;
+    this.#trouble = undefined;
     this.#become("closed");
   }
 
-  #failed(startedAt: number, probe: boolean): void {
+  #failed(startedAt: number, probe: boolean, trouble: Failure | undefined): void {
     // Somebody else was answered meanwhile: it is not the endpoint that is down.
     if (this.#answeredAt > startedAt) return;
     this.#failures += 1;
+    this.#trouble = trouble;
     if (probe || (this.#state !== "open" && this.#failures >= FAILURES)) this.#open("open");
   }
 

@@ -30,6 +30,7 @@ import {
   type ManifestHead,
   type Upstream,
 } from "./upstream.ts";
+import type { Urgency } from "./urgency.ts";
 
 export type { UpstreamSurroundings } from "./conversation.ts";
 
@@ -42,25 +43,27 @@ export function createUpstream(name: string, options: UpstreamOptions, surroundi
 
 class HttpUpstream implements Upstream {
   readonly name: string;
-  readonly #endpoint: URL;
   readonly #conversation: Conversation;
   readonly #blobSlots: Slots;
   readonly #hasReferrers: boolean;
 
   constructor(name: string, options: UpstreamOptions, surroundings: UpstreamSurroundings) {
     this.name = name;
-    this.#endpoint = parseEndpoint(name, options.url);
-    this.#conversation = new Conversation(name, this.#endpoint, options, surroundings);
-    this.#blobSlots = new Slots(options.limits.connections);
-    this.#hasReferrers = findKnownAt(this.#endpoint)?.referrers !== false;
+    const first = parseEndpoint(name, options.url);
+    const others = (options.endpoints ?? []).map((url) => parseEndpoint(name, url));
+    this.#conversation = new Conversation(name, [first, ...others], options, surroundings);
+    const { clock } = surroundings;
+    this.#blobSlots = new Slots(options.limits.connections, { upstream: name, setting: "connections", clock });
+    this.#hasReferrers = findKnownAt(first)?.referrers !== false;
   }
 
   async headManifest(
     repository: Repository,
     reference: Reference,
     signal: AbortSignal,
+    urgency: Urgency = "miss",
   ): Promise<ManifestHead | Absence> {
-    const call = this.#manifest("HEAD", repository, reference);
+    const call = this.#manifest("HEAD", repository, reference, urgency);
     return await this.#conversation.head(
       call,
       signal,
@@ -76,8 +79,9 @@ class HttpUpstream implements Upstream {
     repository: Repository,
     reference: Reference,
     signal: AbortSignal,
+    urgency: Urgency = "miss",
   ): Promise<ManifestBody | Absence> {
-    const call = this.#manifest("GET", repository, reference);
+    const call = this.#manifest("GET", repository, reference, urgency);
     return await this.#conversation.document(
       call,
       MAX_MANIFEST_BYTES,
@@ -86,8 +90,13 @@ class HttpUpstream implements Upstream {
     );
   }
 
-  async headBlob(repository: Repository, digest: Digest, signal: AbortSignal): Promise<BlobHead | Absence> {
-    const call = { ...this.#blob(repository, digest), method: "HEAD", lane: "small", wanted: [200] } as const;
+  async headBlob(
+    repository: Repository,
+    digest: Digest,
+    signal: AbortSignal,
+    urgency: Urgency = "miss",
+  ): Promise<BlobHead | Absence> {
+    const call = { ...this.#blob(repository, digest, urgency), method: "HEAD", lane: "small", wanted: [200] } as const;
     return await this.#conversation.head(call, signal, (answer): BlobHead => ({ sizeBytes: sizeOf(answer) }));
   }
 
@@ -96,10 +105,11 @@ class HttpUpstream implements Upstream {
     digest: Digest,
     range: { readonly start: number; readonly end?: number } | undefined,
     signal: AbortSignal,
+    urgency: Urgency = "miss",
   ): Promise<BlobBody | Absence> {
     const bytes = range === undefined ? undefined : `bytes=${range.start}-${range.end ?? ""}`;
-    const call = { ...this.#blob(repository, digest), range: bytes };
-    const release = await this.#blobSlots.take(signal);
+    const call = { ...this.#blob(repository, digest, urgency), range: bytes };
+    const release = await this.#blobSlots.take(signal, { urgency, key: repository });
     try {
       const read = (answer: Answer, open: (bytes: number | undefined) => Flow): BlobBody => {
         const extent = extentOf(this.name, answer, range);
@@ -121,9 +131,14 @@ class HttpUpstream implements Upstream {
     }
   }
 
-  async listTags(repository: Repository, query: string, signal: AbortSignal): Promise<ListPage | Absence> {
-    const url = urlBelow(this.#endpoint, repository, "tags/list", query);
-    return await this.#list({ kind: "tags", url, repository, accept: "application/json" }, signal);
+  async listTags(
+    repository: Repository,
+    query: string,
+    signal: AbortSignal,
+    urgency: Urgency = "miss",
+  ): Promise<ListPage | Absence> {
+    const at = (endpoint: URL) => urlBelow(endpoint, repository, "tags/list", query);
+    return await this.#list({ kind: "tags", at, repository, accept: "application/json", urgency }, signal);
   }
 
   async listReferrers(
@@ -131,31 +146,36 @@ class HttpUpstream implements Upstream {
     digest: Digest,
     query: string,
     signal: AbortSignal,
+    urgency: Urgency = "miss",
   ): Promise<ListPage | Absence> {
     if (!this.#hasReferrers) return { absent: "unknown" };
-    const url = urlBelow(this.#endpoint, repository, `referrers/${digest}`, query);
-    return await this.#list({ kind: "referrers", url, repository, accept: OCI_INDEX }, signal);
+    const at = (endpoint: URL) => urlBelow(endpoint, repository, `referrers/${digest}`, query);
+    return await this.#list({ kind: "referrers", at, repository, accept: OCI_INDEX, urgency }, signal);
   }
 
-  budget(_repository: Repository): BudgetView | undefined {
-    return undefined;
+  budget(repository: Repository): BudgetView {
+    return this.#conversation.budget(repository);
   }
 
   async close(): Promise<void> {
     await this.#conversation.close();
   }
 
-  #manifest(method: "GET" | "HEAD", repository: Repository, reference: Reference): Call {
-    const url = urlBelow(this.#endpoint, repository, `manifests/${referenceText(reference)}`);
-    return { kind: "manifest", method, lane: "small", url, repository, accept: ACCEPT_MANIFESTS, wanted: [200] };
+  #manifest(method: "GET" | "HEAD", repository: Repository, reference: Reference, urgency: Urgency): Call {
+    const at = (endpoint: URL) => urlBelow(endpoint, repository, `manifests/${referenceText(reference)}`);
+    const accept = ACCEPT_MANIFESTS;
+    return { kind: "manifest", method, lane: "small", at, repository, accept, wanted: [200], urgency };
   }
 
-  #blob(repository: Repository, digest: Digest): Call {
-    const url = urlBelow(this.#endpoint, repository, `blobs/${digest}`);
-    return { kind: "blob", method: "GET", lane: "blob", url, repository, accept: "*/*", wanted: [200, 206] };
+  #blob(repository: Repository, digest: Digest, urgency: Urgency): Call {
+    const at = (endpoint: URL) => urlBelow(endpoint, repository, `blobs/${digest}`);
+    return { kind: "blob", method: "GET", lane: "blob", at, repository, accept: "*/*", wanted: [200, 206], urgency };
   }
 
-  #list(part: Pick<Call, "kind" | "url" | "repository" | "accept">, signal: AbortSignal): Promise<ListPage | Absence> {
+  #list(
+    part: Pick<Call, "kind" | "at" | "repository" | "accept" | "urgency">,
+    signal: AbortSignal,
+  ): Promise<ListPage | Absence> {
     const call: Call = { ...part, method: "GET", lane: "small", wanted: [200] };
     return this.#conversation.document(
       call,

@@ -1,29 +1,34 @@
 /**
- * How one upstream is talked to, whatever the question: within its time, with its authorization, the answer judged and
- * its body read or handed on. Builds what that takes from the configuration.
+ * How one upstream is talked to, whatever the question: at the endpoint that answers, as the account that has most left,
+ * within its time, asked again where that helps; the answer judged and its body read or handed on.
  *
  * The invariant: every answer's body is read to its end, destroyed, or in the hands of the caller.
  */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, pause } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Flow } from "../base/flow.ts";
 import type { Emitter } from "../base/notices.ts";
-import { Authorizer } from "./authorizer.ts";
+import type { Repository } from "../oci/reference.ts";
+import { Bandwidth } from "./bandwidth.ts";
 import { type Announced, openBody, readNothing, readWhole } from "./body.ts";
+import type { BudgetView } from "./budget.ts";
 import { codingOf, decodeWhole } from "./coding.ts";
-import { ANONYMOUS } from "./credentials/credential.ts";
 import { Deadline } from "./deadline.ts";
-import { type ExchangeOptions, exchange, type Question, type Reply } from "./exchange.ts";
+import { Dealings } from "./dealings.ts";
+import { type Endpoint, Endpoints } from "./endpoints.ts";
+import { exchange, type Question, type Reply } from "./exchange.ts";
 import type { Network } from "./network.ts";
 import type { UpstreamNotices } from "./notices.ts";
 import { DEFAULT_TIMEOUTS, type Timeouts, type UpstreamOptions } from "./options.ts";
 import { contentLengthOf, judgeReply, mediaTypeOf } from "./outcome.ts";
-import { Secrets } from "./secrets.ts";
-import { Sender } from "./sender.ts";
-import { Tokens } from "./tokens.ts";
+import { Rate } from "./rate.ts";
+import { isOfEndpoint, planRetry } from "./retry.ts";
+import type { Sender } from "./sender.ts";
+import { Slots } from "./slots.ts";
 import { type Answer, headerOf, openTransport, type Transport } from "./transport.ts";
 import { failureOf } from "./trouble.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
+import type { Urgency } from "./urgency.ts";
 
 export interface UpstreamSurroundings {
   readonly notices: Emitter<UpstreamNotices>;
@@ -34,98 +39,88 @@ export interface UpstreamSurroundings {
 }
 
 /** One question, with the statuses that answer it. */
-export type Call = Omit<Question, "signal" | "headers"> & {
+export type Call = Omit<Question, "signal" | "headers" | "url" | "onRedirect"> & {
+  /** Where it is asked, below an endpoint. */
+  readonly at: (endpoint: URL) => URL;
   readonly accept: string;
   readonly range?: string | undefined;
   readonly wanted: readonly number[];
+  readonly urgency: Urgency;
 };
+
+/** A reply, and who takes care of its time. */
+type Use<T> = (reply: Reply, time: Deadline) => T | Promise<T>;
+
+/** How long an endpoint may take for its headers while there is another to ask. */
+const ATTEMPT_MS = 5000;
+/** For how long whoever has nothing else waits for an endpoint's circuit. */
+const MAX_CLOSED_MS = 2000;
 
 export class Conversation {
   readonly #name: string;
   readonly #clock: Clock;
+  readonly #notices: Emitter<UpstreamNotices>;
   readonly #timeouts: Timeouts;
   readonly #transport: Transport;
-  readonly #sender: Sender;
-  readonly #exchange: ExchangeOptions;
+  readonly #endpoints: Endpoints;
+  readonly #dealings: Dealings;
+  /** Small answers queue here and not in the transport, which knows no urgency. */
+  readonly #slots: Slots;
+  readonly #rate: Rate | undefined;
+  readonly #bandwidth: Bandwidth | undefined;
 
   /** @throws Failure `invalid` for an unreadable TLS file. */
-  constructor(name: string, endpoint: URL, options: UpstreamOptions, surroundings: UpstreamSurroundings) {
-    const { notices, clock, signature = "wharfinger" } = surroundings;
+  constructor(
+    name: string,
+    endpoints: readonly [URL, ...URL[]],
+    options: UpstreamOptions,
+    surroundings: UpstreamSurroundings,
+  ) {
+    const { notices, clock, signature = "wharfinger", network } = surroundings;
     this.#name = name;
     this.#clock = clock;
+    this.#notices = notices;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-    this.#transport = openTransport(name, [endpoint], options, this.#timeouts, clock, surroundings.network);
-    const source = options.credentials[0]?.source ?? ANONYMOUS;
-    const secrets = new Secrets();
-    const sender = new Sender({
-      name,
-      endpoint,
-      secrets,
-      transport: this.#transport,
-      notices,
-      clock,
-      account: source.account,
-      signature,
+    this.#transport = openTransport(name, endpoints, options, this.#timeouts, clock, network);
+    this.#endpoints = new Endpoints(endpoints, clock, (url, state, best) =>
+      notices.emit("upstreamCircuit", { upstream: name, endpoint: url.origin, state, best }),
+    );
+    const { connections, requestsPerSecond, bandwidth } = options.limits;
+    this.#slots = new Slots(connections, { upstream: name, setting: "connections", clock });
+    this.#rate =
+      typeof requestsPerSecond === "number" ? new Rate(requestsPerSecond, { upstream: name, clock }) : undefined;
+    this.#bandwidth = typeof bandwidth === "number" ? new Bandwidth(bandwidth, clock) : undefined;
+    this.#dealings = new Dealings(name, options, {
+      ...{ notices, clock, signature, transport: this.#transport, rate: this.#rate },
+      timeoutMs: this.#timeouts.headersMs,
     });
-    this.#sender = sender;
-    const ownTokens = new Tokens(clock);
-    // Apart from ours: a host that a redirect led to must never be handed what our account obtained.
-    const guestTokens = new Tokens(clock);
-    const authorizerAt = (origin: URL, own: boolean) =>
-      new Authorizer({
-        name,
-        endpoint: origin,
-        source: own ? source : ANONYMOUS,
-        tokenRealm: own ? options.tokenRealm : null,
-        tokens: own ? ownTokens : guestTokens,
-        sender,
-        secrets,
-        clock,
-        timeoutMs: this.#timeouts.headersMs,
-      });
-    const authorizer = authorizerAt(endpoint, true);
-    this.#exchange = { name, endpoint, sender, authorizer, guestOf: (origin) => authorizerAt(origin, false) };
   }
 
   /** Headers only. */
-  async head<T>(call: Call, signal: AbortSignal, read: (answer: Answer) => T): Promise<T | Absence> {
-    const deadline = this.#startDeadline(signal);
-    try {
-      const reply = await this.#ask(call, deadline.signal);
-      if (isAbsence(reply)) return reply;
+  head<T>(call: Call, signal: AbortSignal, read: (answer: Answer) => T): Promise<T | Absence> {
+    return this.#ask(call, signal, ({ answer, method }) => {
       // A HEAD's body is empty and frees its connection; that of a GET in its place may be gigabytes.
-      if (reply.method === "HEAD") readNothing(reply.answer.body);
-      else reply.answer.body.destroy();
-      return read(reply.answer);
-    } finally {
-      deadline.lift();
-    }
+      if (method === "HEAD") readNothing(answer.body);
+      else answer.body.destroy();
+      return read(answer);
+    });
   }
 
   /** A whole body of at most `maxBytes`, decoded. @throws Failure `corrupt` where it is larger. */
-  async document<T>(
+  document<T>(
     call: Call,
     maxBytes: number,
     signal: AbortSignal,
     read: (bytes: Buffer, answer: Answer, mediaType: string | undefined) => T,
   ): Promise<T | Absence> {
-    const deadline = this.#startDeadline(signal);
-    try {
-      const reply = await this.#ask(call, deadline.signal);
-      if (isAbsence(reply)) return reply;
+    return this.#ask(call, signal, async (reply, time) => {
       const { answer } = reply;
-      deadline.set(this.#timeouts.bodyMs, `${this.#name} did not send the whole of its answer in time`);
-      const announced = this.#announced(reply, contentLengthOf(answer), deadline.signal);
-      const bytes = await readWhole(answer.body, maxBytes, announced);
+      time.set(this.#timeouts.bodyMs, `${this.#name} did not send the whole of its answer in time`);
+      const announced = this.#announced(reply, contentLengthOf(answer), time.signal);
+      const bytes = await readWhole(this.#paced(answer), maxBytes, announced);
       const decoded = await decodeWhole(bytes, codingOfAnswer(answer), maxBytes);
       return read(decoded, answer, mediaTypeOf(this.#name, answer));
-    } catch (error) {
-      // A body broken off by the caller is the caller's reason, as everywhere.
-      signal.throwIfAborted();
-      throw error;
-    } finally {
-      deadline.lift();
-    }
+    });
   }
 
   /**
@@ -133,54 +128,141 @@ export class Conversation {
    * the headers, the signal governs the body as well.
    * @param onEnd called when no more bytes come, of a body that `read` opened.
    */
-  async stream<T>(
+  stream<T>(
     call: Call,
     signal: AbortSignal,
     read: (answer: Answer, open: (bytes: number | undefined) => Flow) => T,
     onEnd: () => void,
   ): Promise<T | Absence> {
-    const deadline = this.#startDeadline(signal);
-    try {
-      const reply = await this.#ask(call, deadline.signal);
-      if (isAbsence(reply)) return reply;
+    return this.#ask(call, signal, (reply, time) => {
       const { answer } = reply;
       try {
-        return read(answer, (bytes) => {
-          const announced = this.#announced(reply, bytes, deadline.signal, onEnd);
-          return openBody(answer.body, codingOfAnswer(answer), announced);
-        });
+        return read(answer, (bytes) =>
+          openBody(this.#paced(answer), codingOfAnswer(answer), this.#announced(reply, bytes, time.signal, onEnd)),
+        );
       } catch (error) {
         answer.body.destroy();
         throw error;
       }
-    } finally {
-      deadline.lift();
-    }
+    });
+  }
+
+  budget(repository: Repository): BudgetView {
+    return this.#dealings.budget(repository);
   }
 
   async close(): Promise<void> {
+    this.#rate?.close();
+    this.#bandwidth?.close();
     await this.#transport.close();
   }
 
-  /** A reply of a wanted status, its body still to be read. */
-  async #ask(call: Call, signal: AbortSignal): Promise<Reply | Absence> {
-    const { accept, range, wanted, ...rest } = call;
-    const headers = { accept, ...(range === undefined ? {} : { range }) };
-    const reply = await exchange(this.#exchange, { ...rest, headers, signal });
-    if (isAbsence(reply)) return reply;
+  async #ask<T>(call: Call, signal: AbortSignal, use: Use<T>): Promise<T | Absence> {
+    if (call.lane === "blob") return await this.#insist(call, signal, use);
+    const release = await this.#slots.take(signal, { urgency: call.urgency, key: call.repository });
     try {
-      const absence = judgeReply(this.#name, call.kind, reply, {
-        wanted,
-        now: this.#clock.now(),
-        hide: (text) => this.#sender.hide(text),
+      return await this.#insist(call, signal, use);
+    } finally {
+      release();
+    }
+  }
+
+  /** Asks until there is an answer, or nothing more to try within the time for all of it. */
+  async #insist<T>(call: Call, signal: AbortSignal, use: Use<T>): Promise<T | Absence> {
+    const { urgency } = call;
+    const startedAt = this.#clock.now();
+    const leftMs = () => this.#timeouts.headersMs - Math.max(0, this.#clock.now() - startedAt);
+    const tried = new Set<Endpoint>();
+    for (let attempts = 1; ; attempts++) {
+      const { endpoint, waitMs } = this.#endpoints.choose(urgency, tried);
+      if (waitMs > 0) {
+        if (urgency === "refresh" || waitMs > Math.min(MAX_CLOSED_MS, leftMs())) throw this.#closed(waitMs);
+        await pause(this.#clock, waitMs, signal);
+        attempts -= 1;
+        continue;
+      }
+      tried.add(endpoint);
+      const elsewhere = this.#endpoints.hasOther(urgency, tried);
+      try {
+        return await this.#attempt(call, endpoint, elsewhere ? Math.min(ATTEMPT_MS, leftMs()) : leftMs(), signal, use);
+      } catch (error) {
+        // What was broken off by the caller is the caller's reason, as everywhere.
+        signal.throwIfAborted();
+        if (!isFailure(error)) throw error;
+        const random = Math.random();
+        const delayMs = planRetry({ failure: error, attempts, leftMs: leftMs(), urgency, elsewhere, random });
+        if (delayMs === undefined) throw error;
+        this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: error.message });
+        if (delayMs > 0) await pause(this.#clock, delayMs, signal);
+      }
+    }
+  }
+
+  async #attempt<T>(
+    call: Call,
+    endpoint: Endpoint,
+    limitMs: number,
+    signal: AbortSignal,
+    use: Use<T>,
+  ): Promise<T | Absence> {
+    const { accept, range, at, kind, method, lane, repository, urgency } = call;
+    const { account, exchange: options, sender } = this.#dealings.choose(endpoint.url, repository, call);
+    const time = new Deadline(this.#clock, signal);
+    time.set(limitMs, `${this.#name} did not answer in time`);
+    const attempt = endpoint.circuit.begin();
+    let redirected = false;
+    try {
+      const reply = await exchange(options, {
+        ...{ kind, method, lane, repository, urgency },
+        url: at(endpoint.url),
+        headers: { accept, ...(range === undefined ? {} : { range }) },
+        signal: time.signal,
+        onRedirect: () => {
+          redirected = true;
+        },
       });
-      if (absence === undefined) return reply;
-      reply.answer.body.destroy();
+      if (isAbsence(reply)) {
+        attempt.answered();
+        return reply;
+      }
+      const absence = this.#judged(call, reply, sender, account.waitMs(call));
+      attempt.answered();
+      return absence ?? (await use(reply, time));
+    } catch (error) {
+      if (signal.aborted || !isFailure(error)) attempt.left();
+      // Where it sent us is not where it is.
+      else if (isOfEndpoint(error) && !redirected) attempt.failed(error);
+      else if (redirected || error.upstreamStatus !== undefined) attempt.answered();
+      else attempt.left();
+      if (isFailure(error, "refused")) account.refused(error);
+      throw error;
+    } finally {
+      time.lift();
+    }
+  }
+
+  /** Undefined where the reply is of a wanted status, its body still to be read. */
+  #judged(call: Call, reply: Reply, sender: Sender, budgetMs: number): Absence | undefined {
+    const hide = (text: string) => sender.hide(text);
+    try {
+      const now = this.#clock.now();
+      const absence = judgeReply(this.#name, call.kind, reply, { wanted: call.wanted, now, hide, budgetMs });
+      if (absence !== undefined) reply.answer.body.destroy();
       return absence;
     } catch (error) {
       reply.answer.body.destroy();
       throw error;
     }
+  }
+
+  #paced({ body }: Answer): Flow {
+    return this.#bandwidth?.limit(body) ?? body;
+  }
+
+  #closed(waitMs: number): Failure {
+    const why = this.#endpoints.trouble;
+    const message = `${this.#name} does not answer${why === undefined ? "" : ` (${why.message})`}; it is asked again in ${Math.ceil(waitMs / 1000)} s`;
+    return new Failure("unreachable", message, { retryAfterMs: waitMs, ...(why === undefined ? {} : { cause: why }) });
   }
 
   #announced(reply: Reply, bytes: number | undefined, signal: AbortSignal, onEnd = () => {}): Announced {
@@ -193,15 +275,9 @@ export class Conversation {
       },
       onEnd: (received) => {
         onEnd();
-        this.#sender.noteBytes(received);
+        if (received > 0) this.#notices.emit("upstreamBytes", { upstream: this.#name, bytes: received });
       },
     };
-  }
-
-  #startDeadline(signal: AbortSignal): Deadline {
-    const deadline = new Deadline(this.#clock, signal);
-    deadline.set(this.#timeouts.headersMs, `${this.#name} did not answer in time`);
-    return deadline;
   }
 }
 

@@ -2,6 +2,7 @@
  * The places where one upstream's content can be had, in the order of the configuration, each with its circuit.
  */
 import type { Clock } from "../base/clock.ts";
+import type { Failure } from "../base/failure.ts";
 import { Circuit, type CircuitState } from "./circuit.ts";
 import type { Urgency } from "./urgency.ts";
 
@@ -49,6 +50,11 @@ export class Endpoints {
   /** Is there another than those tried that may be asked now? */
   hasOther(urgency: Urgency, tried: ReadonlySet<Endpoint>): boolean {
     return this.all.some((endpoint) => !tried.has(endpoint) && endpoint.circuit.waitMs(urgency) === 0);
+  }
+
+  /** How the last one failed that is not asked now. */
+  get trouble(): Failure | undefined {
+    return this.all.findLast(({ circuit }) => circuit.state !== "closed")?.circuit.trouble;
   }
 
   #best(): CircuitState {

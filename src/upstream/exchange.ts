@@ -14,6 +14,7 @@ import { isRedirect, judgeRedirect } from "./redirect.ts";
 import type { Sender } from "./sender.ts";
 import type { Answer, Lane, Method } from "./transport.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
+import type { Urgency } from "./urgency.ts";
 
 export interface Question {
   readonly kind: RequestKind;
@@ -23,6 +24,9 @@ export interface Question {
   readonly repository: Repository;
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  readonly urgency: Urgency;
+  /** The registry answered, and sent us elsewhere. */
+  readonly onRedirect?: () => void;
 }
 
 export interface Reply {
@@ -75,11 +79,13 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
       method,
       lane,
       signal,
+      standing: { urgency: question.urgency, key: repository },
       headers: { ...question.headers, ...(authorization === undefined ? {} : { authorization: authorization.header }) },
     });
     const home = url.origin === endpoint.origin;
     if (isRedirect(answer.status)) {
       await sender.finish(answer);
+      question.onRedirect?.();
       url = nextUrl(options, answer, url, visited);
       visited.push(url.href);
       continue;

@@ -15,6 +15,8 @@ export interface AccountOptions {
 export interface UpstreamOptions {
   /** Where the API is; undefined means what the registry's name says. */
   readonly url?: string | undefined;
+  /** More URLs of the same content, asked in this order where `url` does not answer. */
+  readonly endpoints?: readonly string[];
   /** May this registry, its token server or its redirects live on loopback, private or link-local addresses? */
   readonly allowPrivate: boolean;
   readonly tls: {
@@ -29,6 +31,8 @@ export interface UpstreamOptions {
   /** The token server, where it is neither known nor on the registry's registrable domain. */
   readonly tokenRealm: string | null;
   readonly limits: Limits;
+  /** For how long a refusal of our credentials is believed, milliseconds; default 10 s. */
+  readonly refusedMs?: number;
   readonly offline: boolean;
   readonly timeouts?: Partial<Timeouts> | undefined;
 }

@@ -37,9 +37,9 @@ export interface FailedAttempt {
 /** In how many milliseconds to ask again; undefined: not at all. */
 export function planRetry(failed: FailedAttempt): number | undefined {
   const { failure, attempts, leftMs, urgency, elsewhere, random } = failed;
+  if (attempts >= MAX_ATTEMPTS) return undefined;
   // Whoever can be served something else is not worth a second load on an upstream that is in trouble.
-  const most = urgency === "miss" ? MAX_ATTEMPTS : 2;
-  if (attempts >= most && !(elsewhere && attempts <= MAX_ATTEMPTS)) return undefined;
+  if (urgency === "refresh" && !elsewhere) return undefined;
   const delayMs = delayOf(failure, attempts, elsewhere, random);
   return delayMs === undefined || delayMs >= leftMs ? undefined : delayMs;
 }

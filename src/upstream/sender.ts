@@ -8,7 +8,10 @@ import { readFileSync } from "node:fs";
 import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import { readExcerpt } from "./body.ts";
+import type { Asked, RateBudget } from "./budget.ts";
+import type { Standing } from "./fairqueue.ts";
 import type { RequestKind, UpstreamNotices } from "./notices.ts";
+import type { Rate } from "./rate.ts";
 import { findLimits } from "./ratelimit.ts";
 import type { Secrets } from "./secrets.ts";
 import { type Answer, headerOf, type Lane, type Method, type Transport } from "./transport.ts";
@@ -30,6 +33,10 @@ export interface SenderOptions {
   readonly account: string;
   /** Sent in `Via`. */
   readonly signature: string;
+  /** What the account may ask. */
+  readonly budget: RateBudget;
+  /** Our own limit, where there is one. */
+  readonly rate: Rate | undefined;
 }
 
 export interface Letter {
@@ -41,10 +48,14 @@ export interface Letter {
   /** Besides what is always sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
+  /** Where it stands in our own lines. */
+  readonly standing?: Standing;
 }
 
 export class Sender {
   readonly #options: SenderOptions;
+  /** What the budget has not been told yet, for want of the error's text. */
+  readonly #unread = new WeakMap<Answer, Asked>();
 
   constructor(options: SenderOptions) {
     this.#options = options;
@@ -65,12 +76,15 @@ export class Sender {
     }
   }
 
-  async #once(url: URL, { kind, method, lane, headers, signal, body }: Letter): Promise<Answer> {
-    const { name, transport, notices, clock, signature, secrets } = this.#options;
+  async #once(url: URL, { kind, method, lane, headers, signal, body, standing }: Letter): Promise<Answer> {
+    const { name, endpoint, transport, notices, clock, signature, secrets, budget, rate } = this.#options;
+    if (rate !== undefined) await rate.take(signal, standing);
     if (headers.authorization !== undefined) secrets.note(headers.authorization);
     signal.throwIfAborted();
     const startedAt = clock.now();
     let status = 0;
+    const counts = url.origin === endpoint.origin && method !== "POST";
+    const asked = counts ? budget.begin({ kind, method }) : undefined;
     try {
       const answer = await transport.request(url, {
         method,
@@ -86,7 +100,14 @@ export class Sender {
       });
       status = answer.status;
       this.#noteLimits(answer, url);
+      if (asked !== undefined) {
+        if (status >= 400) this.#unread.set(answer, asked);
+        else asked.answered({ status, headers: answer.headers, errorBody: "", now: clock.now() });
+      }
       return answer;
+    } catch (error) {
+      asked?.failed();
+      throw error;
     } finally {
       notices.emit("upstreamRequest", { upstream: name, kind, method, status, durationMs: clock.now() - startedAt });
     }
@@ -101,7 +122,10 @@ export class Sender {
   async finish(answer: Answer): Promise<string> {
     const bytes = await readExcerpt(answer.body, MAX_ERROR_BYTES);
     this.noteBytes(bytes.length);
-    return bytes.toString("utf8");
+    const text = bytes.toString("utf8");
+    const { status, headers } = answer;
+    this.#unread.get(answer)?.answered({ status, headers, errorBody: text, now: this.#options.clock.now() });
+    return text;
   }
 
   noteBytes(bytes: number): void {

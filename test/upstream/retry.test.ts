@@ -23,9 +23,9 @@ test("delays differ from mirror to mirror", () => {
   assert.ok((plan(reset, { random: 0.999 }) ?? 0) > 149);
 });
 
-test("a refresh is asked again once", () => {
-  assert.equal(plan(reset, { urgency: "refresh" }), 100);
-  assert.equal(plan(reset, { urgency: "refresh", attempts: 2 }), undefined);
+test("a refresh is asked again only where another endpoint can be", () => {
+  assert.equal(plan(reset, { urgency: "refresh" }), undefined);
+  assert.equal(plan(reset, { urgency: "refresh", elsewhere: true }), 0);
 });
 
 test("what lasts is not asked again", () => {
