@@ -5,18 +5,22 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/failure.ts";
+import { type Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
+import { failureOfBudget } from "../upstream/trouble.ts";
 import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
+import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";
 import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
+import { withPatience } from "./patience.ts";
 import type { Route } from "./route.ts";
+import { type RememberedTrouble, restMs } from "./troubles.ts";
 import type { StaleReason, Verdict } from "./verdict.ts";
 
 export interface AgedPage {
@@ -45,14 +49,22 @@ export interface AgedParts {
   readonly notices: Emitter<MirrorNotices>;
 }
 
+interface Held {
+  readonly page: ListPage;
+  readonly checkedAt: number;
+}
+
 const MEMORY_BYTES = 16 * 1024 * 1024;
+const MAX_TROUBLES = 5000;
 
 export class AgedPages implements Pages {
   readonly #parts: AgedParts;
-  readonly #pages = new LRUCache<string, { page: ListPage; checkedAt: number }>({
+  readonly #pages = new LRUCache<string, Held>({
     maxSize: MEMORY_BYTES,
     sizeCalculation: (entry, key) => entry.page.bytes.length + key.length + 256,
   });
+  /** How the upstream failed just now, so that it is not asked again with every request. */
+  readonly #troubles = new LRUCache<string, RememberedTrouble>({ max: MAX_TROUBLES });
   readonly #running = new Singleflight<ListPage | Absence>();
 
   constructor(parts: AgedParts) {
@@ -68,20 +80,20 @@ export class AgedPages implements Pages {
     const held = this.#pages.get(`${placeKey(route)} ${what}`);
     const freshness = held === undefined ? "revalidate" : judgeFreshness(held.checkedAt, policy, clock.now());
     if (held !== undefined && freshness === "use") return this.#aged(route, held, undefined);
-    const flight = this.#fetch(route, what, question);
+    const servable = held !== undefined && mayServeStale(held.checkedAt, policy, clock.now()) ? held : undefined;
+    const trouble = servable === undefined ? undefined : this.#findTrouble(route, what);
+    if (servable !== undefined && trouble !== undefined) return this.#stale(route, servable, trouble);
+    const flight = this.#fetch(route, what, question, servable === undefined ? "miss" : "refresh");
     if (held !== undefined && freshness === "useAndRefresh") return this.#aged(route, held, "refreshing");
     try {
-      const page = await unlessAborted(flight.outcome, caller.signal);
-      if (isAbsence(page)) return absent(page, false);
-      const verdict: Verdict = flight.joined
-        ? { cache: "joined" }
-        : { cache: "miss", stored: true, stale: held !== undefined };
-      return { page, verdict, ageMs: 0 };
+      if (servable === undefined)
+        return this.#fetched(await unlessAborted(flight.outcome, caller.signal), flight, held);
+      const page = await withPatience(clock, flight.outcome, caller);
+      return page === undefined ? this.#aged(route, servable, "unreachable") : this.#fetched(page, flight, held);
     } catch (error) {
       caller.signal.throwIfAborted();
-      if (held === undefined || !isFailure(error) || !mayServeStale(held.checkedAt, policy, clock.now())) throw error;
-      const reason = error.kind === "limited" || error.kind === "unreachable" ? error.kind : "other";
-      return { ...this.#aged(route, held, reason), warning: error.message };
+      if (servable === undefined || !isFailure(error)) throw error;
+      return this.#stale(route, servable, error);
     }
   }
 
@@ -90,11 +102,43 @@ export class AgedPages implements Pages {
     return this.#running.settled();
   }
 
-  #fetch(route: Route, what: string, question: ListQuestion) {
+  #fetched(page: ListPage | Absence, flight: { readonly joined: boolean }, held: Held | undefined) {
+    if (isAbsence(page)) return absent(page, false);
+    const verdict: Verdict = flight.joined
+      ? { cache: "joined" }
+      : { cache: "miss", stored: true, stale: held !== undefined };
+    return { page, verdict, ageMs: 0 };
+  }
+
+  /** Why the upstream is not asked for what can be served stale. */
+  #findTrouble(route: Route, what: string): Failure | undefined {
+    const now = this.#parts.clock.now();
+    const budget = route.source.upstream.budget(route.repository);
+    if (budget !== undefined && budget.closedUntil > now) {
+      return failureOfBudget(route.upstream, budget, budget.closedUntil - now);
+    }
+    const trouble = this.#troubles.get(`${placeKey(route)} ${what}`);
+    if (trouble === undefined) return undefined;
+    const leftMs = trouble.until - now;
+    // More than it ever was: the clock was set back.
+    return leftMs > 0 && leftMs <= restMs(trouble.failure) ? trouble.failure : undefined;
+  }
+
+  #stale(route: Route, held: Held, failure: Failure): AgedPage {
+    const reason = failure.kind === "limited" || failure.kind === "unreachable" ? failure.kind : "other";
+    return { ...this.#aged(route, held, reason), warning: failure.message };
+  }
+
+  #fetch(route: Route, what: string, question: ListQuestion, urgency: Urgency) {
     const key = `${placeKey(route)} ${what}`;
     return this.#running.run(key, async () => {
-      const checkedAt = this.#parts.clock.now();
-      const page = await this.#ask(route, question);
+      const { clock } = this.#parts;
+      const checkedAt = clock.now();
+      const page = await this.#ask(route, question, urgency).catch((error: unknown) => {
+        if (isFailure(error)) this.#troubles.set(key, { failure: error, until: clock.now() + restMs(error) });
+        throw error;
+      });
+      this.#troubles.delete(key);
       if (isAbsence(page)) {
         this.#parts.absences.remember(route, what, page);
         this.#pages.delete(key);
@@ -103,15 +147,15 @@ export class AgedPages implements Pages {
     });
   }
 
-  #ask(route: Route, question: ListQuestion): Promise<ListPage | Absence> {
+  async #ask(route: Route, question: ListQuestion, urgency: Urgency): Promise<ListPage | Absence> {
     const { upstream } = route.source;
     const { signal } = this.#parts;
     return question.of === "tags"
-      ? upstream.listTags(route.repository, question.query, signal)
-      : upstream.listReferrers(route.repository, question.digest, question.query, signal);
+      ? await upstream.listTags(route.repository, question.query, signal, urgency)
+      : await upstream.listReferrers(route.repository, question.digest, question.query, signal, urgency);
   }
 
-  #aged(route: Route, held: { page: ListPage; checkedAt: number }, stale: StaleReason | undefined): AgedPage {
+  #aged(route: Route, held: Held, stale: StaleReason | undefined): AgedPage {
     const ageMs = Math.max(0, this.#parts.clock.now() - held.checkedAt);
     const ttlMs = route.source.freshness.tags - ageMs;
     if (stale === undefined) return { page: held.page, verdict: { cache: "hit", ttlMs }, ageMs };

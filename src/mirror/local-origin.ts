@@ -2,9 +2,9 @@
  * The origin side in this process: the door of `origin.ts` as plain calls.
  *
  * A tag is asked for by HEAD first, and a manifest is fetched only where its digest is new: on registries that count
- * pulls, a HEAD costs nothing. The order of writing is: verify, store, link, tag.
+ * pulls, a HEAD costs nothing. Where pulls are limited, what is stored is asked for the less the fewer are left
+ * (`spending.ts`), and a change is taken over whole (`renewals.ts`). The order of writing is: verify, store, link, tag.
  */
-
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
@@ -12,17 +12,23 @@ import type { Emitter } from "../base/notices.ts";
 import { Singleflight } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import { type Place, placeKey, tagKey } from "../meta/repositories.ts";
-import type { Tags } from "../meta/tags.ts";
+import type { TagEntry, Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
+import { failureOfBudget } from "../upstream/trouble.ts";
 import { type Absence, type BlobHead, isAbsence, MAX_MANIFEST_BYTES, type ManifestBody } from "../upstream/upstream.ts";
+import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";
 import type { Fills } from "./fills.ts";
+import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
+import { Promises } from "./promises.ts";
+import { Renewals } from "./renewals.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import type { Sightings } from "./sightings.ts";
+import { isTight, mayTakeOver, putOffMs, savedMs } from "./spending.ts";
 import type { Ticket } from "./ticket.ts";
 import type { Troubles } from "./troubles.ts";
 
@@ -38,6 +44,17 @@ export interface LocalOriginParts {
   readonly notices: Emitter<MirrorNotices>;
 }
 
+/** Stored, and young enough to be served should the upstream fail. */
+interface Servable {
+  readonly entry: TagEntry;
+  readonly manifest: ShelvedManifest;
+}
+
+interface Seen {
+  readonly sighting: Sighting;
+  readonly old: Servable | undefined;
+}
+
 const MAX_EXPECTED = 20_000;
 const MAX_EXPECTED_TAGS = 100;
 
@@ -46,13 +63,20 @@ export class LocalOrigin implements Origin {
   readonly #abort = new AbortController();
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
   readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_EXPECTED });
+  readonly #promises: Promises;
+  readonly #renewals: Renewals;
+  readonly #looking = new Singleflight<Seen | Absence | undefined>();
   readonly #sighting = new Singleflight<Sighting | Absence | undefined>();
+  readonly #renewing = new Singleflight<Fetched>();
   readonly #refreshing = new Singleflight<Fetched | Absence>();
   readonly #fetching = new Singleflight<Fetched | Absence>();
   readonly #confirming = new Singleflight<BlobHead | Absence>();
 
   constructor(parts: LocalOriginParts) {
     this.#parts = parts;
+    const { clock, shelf } = parts;
+    this.#promises = new Promises(clock);
+    this.#renewals = new Renewals({ shelf, clock, promises: this.#promises, signal: this.#abort.signal });
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {
@@ -72,55 +96,136 @@ export class LocalOrigin implements Origin {
   }
 
   sightTag(route: Route, tag: Tag): Flown<Sighting | Absence | undefined> {
-    return this.#sighting.run(tagKey(route, tag), async () => {
-      const { upstream } = route.source;
+    return this.#sighting.run(tagKey(route, tag), () =>
+      this.#troubled(route, tag, async () => {
+        const seen = await this.#look(route, tag);
+        if (seen === undefined || isAbsence(seen)) return seen;
+        const { sighting, old } = seen;
+        if (old !== undefined && old.manifest.digest !== sighting.digest) {
+          const { upstream } = route;
+          const cost = await this.#renewals.costOf(old.manifest);
+          const budget = route.source.upstream.budget(route.repository);
+          // Whoever is told of a new image comes for it next, and must not find that it cannot be had.
+          if (isTight(budget, this.#promises.of(upstream) + cost))
+            return await this.#renewed(route, tag, old, sighting);
+          if (budget?.limit !== undefined) this.#promises.make(upstream, keyOf(route, sighting.digest), cost);
+        }
+        await this.#tell(route, tag, sighting);
+        return sighting;
+      }),
+    );
+  }
+
+  refreshTag(route: Route, tag: Tag): Flown<Fetched | Absence> {
+    return this.#refreshing.run(tagKey(route, tag), () => this.#troubled(route, tag, () => this.#refresh(route, tag)));
+  }
+
+  async #refresh(route: Route, tag: Tag): Promise<Fetched | Absence> {
+    const known = this.findSighting(route, tag);
+    const seen =
+      known === undefined
+        ? await this.#look(route, tag)
+        : { sighting: known, old: await this.#findServable(route, tag) };
+    if (seen !== undefined && isAbsence(seen)) return seen;
+    if (seen === undefined) return this.#named(route, tag, await this.#fetchUnsighted(route, tag));
+    const { sighting, old } = seen;
+    const limited = route.source.upstream.budget(route.repository)?.limit !== undefined;
+    if (limited && old !== undefined && old.manifest.digest !== sighting.digest) {
+      return await this.#renew(route, tag, old, sighting);
+    }
+    if (known === undefined) await this.#tell(route, tag, sighting);
+    const urgency = old === undefined ? "miss" : "refresh";
+    const fetched = await this.#fetchSighted(route, sighting, urgency);
+    return this.#named(route, tag, fetched ?? (await this.#fetchByTag(route, tag, urgency)));
+  }
+
+  /**
+   * What the upstream says the tag names, by HEAD; nobody is told of it yet. Undefined where it does not say.
+   * @throws Failure `limited` where what is stored will do for a while, as pulls are short.
+   */
+  #look(route: Route, tag: Tag): Promise<Seen | Absence | undefined> {
+    return this.#looking.run(tagKey(route, tag), async () => {
+      const { upstream, freshness } = route.source;
+      const old = await this.#findServable(route, tag);
       const at = this.#parts.clock.now();
-      const head = await upstream.headManifest(route.repository, { type: "tag", tag }, this.#abort.signal);
+      if (old !== undefined) {
+        const budget = upstream.budget(route.repository);
+        const ageMs = at - old.entry.checkedAt;
+        const waitMs = savedMs(budget, this.#promises.of(route.upstream), ageMs, freshness, at);
+        if (waitMs > 0 && budget !== undefined) throw failureOfBudget(upstream.name, budget, waitMs);
+      }
+      const urgency = old === undefined ? "miss" : "refresh";
+      const head = await upstream.headManifest(route.repository, { type: "tag", tag }, this.#abort.signal, urgency);
       if (isAbsence(head)) return this.#untagged(route, tag, head);
       this.#parts.absences.forget(route, tag);
       const { digest, mediaType, sizeBytes } = head;
       if (digest === undefined || mediaType === undefined || sizeBytes === undefined) return undefined;
       if (sizeBytes > MAX_MANIFEST_BYTES) throw new Failure("corrupt", `the manifest has ${sizeBytes} bytes`);
-      const sighting = { digest, mediaType, sizeBytes, at };
-      this.#parts.sightings.remember(route, tag, sighting);
-      const stored = await this.#parts.shelf.find(digest);
-      if (stored === undefined) this.#expect(route, tag, digest);
-      else this.#name(route, tag, stored, at);
-      return sighting;
-    });
+      return { sighting: { digest, mediaType, sizeBytes, at }, old };
+    }).outcome;
   }
 
-  refreshTag(route: Route, tag: Tag): Flown<Fetched | Absence> {
-    return this.#refreshing.run(tagKey(route, tag), async () => {
-      try {
-        const answer = await this.#refresh(route, tag);
-        this.#parts.troubles.forget(route, tag);
-        return answer;
-      } catch (error) {
-        if (isFailure(error) && !this.#abort.signal.aborted) this.#parts.troubles.remember(route, tag, error);
-        throw error;
+  async #tell(route: Route, tag: Tag, sighting: Sighting): Promise<void> {
+    this.#parts.sightings.remember(route, tag, sighting);
+    const stored = await this.#parts.shelf.find(sighting.digest);
+    if (stored === undefined) this.#expect(route, tag, sighting.digest);
+    else this.#name(route, tag, stored, sighting.at);
+  }
+
+  /** What the tag names in our book, where it is stored and may be served although the upstream was not asked. */
+  async #findServable(route: Route, tag: Tag): Promise<Servable | undefined> {
+    const { tags, shelf, clock } = this.#parts;
+    const entry = tags.find(route, tag);
+    if (entry === undefined || !mayServeStale(entry.checkedAt, route.source.freshness, clock.now())) return undefined;
+    const manifest = await shelf.find(entry.digest);
+    return manifest === undefined ? undefined : { entry, manifest };
+  }
+
+  #renew(route: Route, tag: Tag, old: Servable, sighting: Sighting): Promise<Fetched> {
+    return this.#renewing.run(`${tagKey(route, tag)}@${sighting.digest}`, async () => {
+      const fetched = await this.#renewals.takeOver(route, old.manifest, sighting.digest, sighting.at);
+      if (fetched.kept) {
+        this.#name(route, tag, fetched.manifest, sighting.at);
+        this.#fulfil(route, fetched.manifest);
       }
-    });
+      return fetched;
+    }).outcome;
   }
 
-  async #refresh(route: Route, tag: Tag): Promise<Fetched | Absence> {
-    const sighting = this.findSighting(route, tag) ?? (await this.sightTag(route, tag).outcome);
-    if (sighting !== undefined && isAbsence(sighting)) return sighting;
-    const fetched = sighting === undefined ? undefined : await this.#fetchSighted(route, sighting);
-    const answer = fetched ?? (await this.#fetchByTag(route, tag));
+  async #renewed(route: Route, tag: Tag, old: Servable, sighting: Sighting): Promise<Sighting> {
+    const { kept } = await this.#renew(route, tag, old, sighting);
+    if (kept) this.#parts.sightings.remember(route, tag, sighting);
+    return sighting;
+  }
+
+  #named(route: Route, tag: Tag, answer: Fetched | Absence): Fetched | Absence {
     if (!isAbsence(answer) && answer.kept) this.#name(route, tag, answer.manifest, answer.checkedAt);
     return answer;
   }
 
+  /** A failure is remembered, so that what is stored can be served without asking again; an answer ends that. */
+  async #troubled<T>(route: Route, tag: Tag, work: () => Promise<T>): Promise<T> {
+    try {
+      const answer = await work();
+      this.#parts.troubles.forget(route, tag);
+      return answer;
+    } catch (error) {
+      if (isFailure(error) && !this.#abort.signal.aborted) this.#parts.troubles.remember(route, tag, error);
+      throw error;
+    }
+  }
+
   fetchManifest(route: Route, digest: Digest): Flown<Fetched | Absence> {
-    return this.#fetching.run(`${placeKey(route)}@${digest}`, async () => {
+    return this.#fetching.run(keyOf(route, digest), async () => {
       const stored = await this.#parts.shelf.find(digest);
-      return stored === undefined ? await this.#fetchByDigest(route, digest) : await this.#confirm(route, stored);
+      return stored === undefined
+        ? await this.#fetchByDigest(route, digest, "miss")
+        : await this.#confirm(route, stored);
     });
   }
 
   confirmBlob(route: Route, digest: Digest): Flown<BlobHead | Absence> {
-    return this.#confirming.run(`${placeKey(route)}@${digest}`, async () => {
+    return this.#confirming.run(keyOf(route, digest), async () => {
       const head = await route.source.upstream.headBlob(route.repository, digest, this.#abort.signal);
       if (isAbsence(head)) return this.#absent(route, digest, head);
       this.#record("a permission could not be recorded", () =>
@@ -147,30 +252,46 @@ export class LocalOrigin implements Origin {
   async stop(): Promise<void> {
     this.#abort.abort(new Failure("overloaded", "the mirror is shutting down"));
     await this.#parts.fills.stop();
-    await Promise.all([this.#refreshing, this.#fetching, this.#sighting, this.#confirming].map((f) => f.settled()));
+    await Promise.all(
+      [this.#refreshing, this.#fetching, this.#sighting, this.#confirming, this.#looking, this.#renewing].map((f) =>
+        f.settled(),
+      ),
+    );
   }
 
   /** The tag was seen to name this digest, in this repository, just now. */
-  async #fetchSighted(route: Route, sighting: Sighting): Promise<Fetched | undefined> {
+  async #fetchSighted(route: Route, sighting: Sighting, urgency: Urgency): Promise<Fetched | undefined> {
     const stored = await this.#parts.shelf.find(sighting.digest);
     if (stored !== undefined) return { manifest: stored, fetched: false, kept: true, checkedAt: sighting.at };
-    const answer = await this.#fetchByDigest(route, sighting.digest);
+    const answer = await this.#fetchByDigest(route, sighting.digest, urgency);
     // The tag may have moved on, and the old manifest be gone, since the HEAD: then the tag itself is asked.
     if (isAbsence(answer)) return undefined;
     return { ...answer, checkedAt: sighting.at };
   }
 
-  async #fetchByTag(route: Route, tag: Tag): Promise<Fetched | Absence> {
+  /** By GET, as its HEAD does not tell: a pull with every look. */
+  async #fetchUnsighted(route: Route, tag: Tag): Promise<Fetched | Absence> {
+    if ((await this.#findServable(route, tag)) === undefined) return await this.#fetchByTag(route, tag, "miss");
+    const budget = route.source.upstream.budget(route.repository);
+    if (budget !== undefined && !mayTakeOver(budget, this.#promises.of(route.upstream), 1)) {
+      throw failureOfBudget(route.upstream, budget, putOffMs(budget));
+    }
+    return await this.#fetchByTag(route, tag, "refresh");
+  }
+
+  async #fetchByTag(route: Route, tag: Tag, urgency: Urgency): Promise<Fetched | Absence> {
     const at = this.#parts.clock.now();
     const { upstream } = route.source;
-    const body = await upstream.getManifest(route.repository, { type: "tag", tag }, this.#abort.signal);
+    const body = await upstream.getManifest(route.repository, { type: "tag", tag }, this.#abort.signal, urgency);
     return isAbsence(body) ? this.#untagged(route, tag, body) : await this.#keep(route, body, undefined, at);
   }
 
-  async #fetchByDigest(route: Route, digest: Digest): Promise<Fetched | Absence> {
+  async #fetchByDigest(route: Route, digest: Digest, urgency: Urgency): Promise<Fetched | Absence> {
     const at = this.#parts.clock.now();
     const { upstream } = route.source;
-    const body = await upstream.getManifest(route.repository, { type: "digest", digest }, this.#abort.signal);
+    const reference = { type: "digest", digest } as const;
+    const body = await upstream.getManifest(route.repository, reference, this.#abort.signal, urgency);
+    this.#promises.redeem(route.upstream, keyOf(route, digest));
     return isAbsence(body) ? this.#absent(route, digest, body) : await this.#keep(route, body, digest, at);
   }
 
@@ -198,13 +319,13 @@ export class LocalOrigin implements Origin {
 
   /** containerd and dockerd ask what a tag names by HEAD and fetch by digest: the tag is written down when that comes. */
   #expect(route: Route, tag: Tag, digest: Digest): void {
-    const key = `${placeKey(route)}@${digest}`;
+    const key = keyOf(route, digest);
     const tags = this.#expected.get(key) ?? new Set();
     this.#expected.set(key, tags.size < MAX_EXPECTED_TAGS ? tags.add(tag) : tags);
   }
 
   #fulfil(route: Route, manifest: ShelvedManifest): void {
-    const key = `${placeKey(route)}@${manifest.digest}`;
+    const key = keyOf(route, manifest.digest);
     for (const tag of this.#expected.get(key) ?? []) {
       const sighting = this.#parts.sightings.last(route, tag);
       if (sighting?.digest === manifest.digest) this.#name(route, tag, manifest, sighting.at);
@@ -239,4 +360,8 @@ export class LocalOrigin implements Origin {
       this.#parts.notices.emit("storageTrouble", { message, cause });
     }
   }
+}
+
+function keyOf(place: Place, digest: Digest): string {
+  return `${placeKey(place)}@${digest}`;
 }

@@ -19,6 +19,7 @@ import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Origin, Sighting } from "./origin.ts";
+import { withPatience } from "./patience.ts";
 import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
@@ -47,9 +48,6 @@ export interface ManifestParts {
   readonly notices: Emitter<MirrorNotices>;
   readonly offline: boolean;
 }
-
-/** How long a client waits for the upstream when something stored could be served instead. */
-const PATIENCE_MS = 2000;
 
 export class Manifests {
   readonly #parts: ManifestParts;
@@ -178,8 +176,7 @@ export class Manifests {
     try {
       const asked = this.#ask(route, tag, wantBody, stored);
       if (!staleAllowed) return await unlessAborted(asked, caller.signal);
-      // The refresh goes on behind a client whose patience ends, and the next one finds what it brought.
-      const answer = await this.#withPatience(asked, caller);
+      const answer = await withPatience(clock, asked, caller);
       return answer ?? this.#stale(route, entry, stored, "unreachable");
     } catch (error) {
       caller.signal.throwIfAborted();
@@ -191,20 +188,12 @@ export class Manifests {
   #refreshBehind(route: Route, tag: Tag): void {
     const flight = this.#parts.origin.refreshTag(route, tag);
     flight.outcome.catch((cause: unknown) => {
-      // Whoever began it tells.
-      if (flight.joined) return;
+      // Whoever began it tells. That pulls are saved is no failure: nothing was asked.
+      if (flight.joined || (isFailure(cause, "limited") && cause.upstreamStatus === undefined)) return;
       this.#parts.notices.emit("backgroundFailed", {
         what: `refresh of ${route.upstream}/${route.repository}:${tag}`,
         cause,
       });
-    });
-  }
-
-  #withPatience<T>(work: Promise<T>, caller: Caller): Promise<T | undefined> {
-    work.catch(() => {});
-    return new Promise((resolve, reject) => {
-      const cancel = this.#parts.clock.after(PATIENCE_MS, () => resolve(undefined));
-      unlessAborted(work, caller.signal).then(resolve, reject).finally(cancel);
     });
   }
 

@@ -46,12 +46,16 @@ export class Troubles {
   }
 
   remember(route: Route, tag: Tag, failure: Failure): void {
-    const restMs = failure.retryAfterMs ?? (failure.kind === "limited" ? LIMITED_MS : UNREACHABLE_MS);
-    const until = this.#clock.now() + Math.min(restMs, MOST_MS);
+    const until = this.#clock.now() + restMs(failure);
     this.#entries.set(tagKey(route, tag), { failure, until });
   }
 
   forget(route: Route, tag: Tag): void {
     this.#entries.delete(tagKey(route, tag));
   }
+}
+
+/** For how long an upstream that failed so is not asked again for what can be served stale; at most ten minutes. */
+export function restMs(failure: Failure): number {
+  return Math.min(failure.retryAfterMs ?? (failure.kind === "limited" ? LIMITED_MS : UNREACHABLE_MS), MOST_MS);
 }

@@ -102,6 +102,26 @@ test("a HEAD that finds the tag moved tells so, and leaves the pull to a GET", a
   });
 });
 
+for (const status of [429, 503]) {
+  test(`a storm of ${status} from upstream meets few requests, however many HEADs and GETs are served meanwhile`, async () => {
+    await staged(async ({ upstream, mirror, clock, tag }) => {
+      const list = `${mirror.url}/v2/library/demo/tags/list`;
+      assert.equal((await get(list)).status, 200);
+      upstream.fault({}, { status });
+      await clock.advance(2 * HOUR);
+      upstream.forgetRequests();
+      for (let at = 0; at < 30; at++) {
+        const storm = [get(tag, { method: "HEAD" }), get(tag), get(list)];
+        for (const answer of await Promise.all(storm)) {
+          assert.equal(answer.status, 200);
+          assert.match(String(answer.headers["cache-status"]), /detail=stale$/);
+        }
+      }
+      assert.ok(upstream.requests.length <= 8, `${upstream.requests.length} requests`);
+    });
+  });
+}
+
 for (const [what, fault, reason] of [
   ["answers 503", { status: 503 }, "unreachable"],
   ["is limited", { status: 429 }, "limited"],

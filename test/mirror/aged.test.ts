@@ -9,6 +9,8 @@ import type { Absence, ListPage } from "../../src/upstream/upstream.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { POLICY, recorded, routeOf } from "./parts.ts";
 
+/** Longer than any trouble is remembered. */
+const REST_MS = 60_000;
 const caller: Caller = { signal: new AbortController().signal };
 const pageOf = (text: string): ListPage => ({
   bytes: Buffer.from(text),
@@ -105,6 +107,7 @@ test("when the upstream fails an old page is served with the reason, until it is
   const { find, clock, answerWith, staleServed } = scene();
   await find();
   clock.jump(POLICY.staleWhileRevalidate);
+  let ttlMs = POLICY.tags - POLICY.staleWhileRevalidate;
   for (const [kind, reason] of [
     ["unreachable", "unreachable"],
     ["limited", "limited"],
@@ -114,9 +117,12 @@ test("when the upstream fails an old page is served with the reason, until it is
     answerWith(() => Promise.reject(new Failure(kind, `it is ${kind}`)));
     const found = page(await find());
     assert.equal(found.page.bytes.toString(), "first");
-    assert.deepEqual(found.verdict, { cache: "stale", ttlMs: POLICY.tags - POLICY.staleWhileRevalidate, reason });
+    assert.deepEqual(found.verdict, { cache: "stale", ttlMs, reason });
+    ttlMs -= REST_MS;
     assert.equal(found.warning, `it is ${kind}`);
     assert.equal(staleServed.at(-1)?.reason, reason);
+    // For a while it is not asked again.
+    clock.jump(REST_MS);
   }
   clock.jump(POLICY.staleIfError);
   await assert.rejects(find(), (error) => isFailure(error, "corrupt"));
@@ -184,4 +190,48 @@ test("a page that the upstream no longer has is not served again when its absenc
   assert.ok("absence" in (await find()));
   clock.jump(POLICY.notFound);
   assert.ok("absence" in (await find()), "the upstream has said twice that it has no such list");
+});
+
+test("what cannot be confirmed is served without asking again for a while, and then asked for", async () => {
+  const { find, clock, asked, answerWith } = scene();
+  await find();
+  clock.jump(POLICY.staleWhileRevalidate);
+  answerWith(() => Promise.reject(new Failure("limited", "too many", { retryAfterMs: 120_000 })));
+  for (let at = 0; at < 50; at++) assert.equal(page(await find()).warning, "too many");
+  assert.equal(asked(), 2);
+  clock.jump(120_000);
+  answerWith(async () => pageOf("second"));
+  assert.equal(page(await find()).page.bytes.toString(), "second");
+});
+
+test("nothing that is held is asked for while the upstream keeps the account waiting", async () => {
+  const { find, clock, asked } = scene();
+  const route = routeOf();
+  const closedUntil = clock.now() + POLICY.staleWhileRevalidate + 60_000;
+  const view = { limit: 100, remaining: 0, windowMs: 21_600_000, saidAt: clock.now(), closedUntil, source: undefined };
+  const limited = { ...route, source: { ...route.source, upstream: { ...route.source.upstream, budget: () => view } } };
+  page(await find("tags?", limited));
+  clock.jump(POLICY.staleWhileRevalidate);
+  const found = page(await find("tags?", limited));
+  assert.equal(found.verdict.cache === "stale" && found.verdict.reason, "limited");
+  assert.equal(found.warning, "docker.io: 0 of 100 pulls left; asked again in 60 s");
+  assert.equal(asked(), 1);
+  clock.jump(60_000);
+  assert.equal(page(await find("tags?", limited)).verdict.cache, "miss");
+});
+
+test("a client's patience with the upstream ends after two seconds, where something is held", async () => {
+  const { find, clock, answerWith } = scene();
+  await find();
+  clock.jump(POLICY.staleWhileRevalidate);
+  const work = Promise.withResolvers<ListPage>();
+  answerWith(() => work.promise);
+  const waiting = find();
+  await clock.advance(2000);
+  const found = page(await waiting);
+  assert.equal(found.verdict.cache === "stale" && found.verdict.reason, "unreachable");
+  work.resolve(pageOf("second"));
+  await clock.advance(0);
+  assert.equal(page(await find()).page.bytes.toString(), "second");
+  assert.equal(clock.pending, 0);
 });

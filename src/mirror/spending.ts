@@ -1,0 +1,78 @@
+/**
+ * How the pulls that an upstream allows are spent: pure, from what is left of them.
+ *
+ * The invariants: a part is kept for what is not stored; a tag is believed the longer the less is left, and never longer
+ * than it may be served while the upstream fails; a change is taken over whole or not at all. An upstream that names no limit
+ * is asked as ever.
+ */
+import type { BudgetView } from "../upstream/budget.ts";
+import type { FreshnessPolicy } from "./freshness.ts";
+
+/** From this share of the limit downwards pulls are saved. */
+const PLENTY = 0.5;
+const RESERVED = 0.1;
+const LEAST_RESERVE = 2;
+/** With nothing but the reserve left a tag is believed so many times as long. */
+const MOST_STRETCH = 24;
+/** What is left is looked for again after so long, as others may spend from it and time brings it back. */
+const RELOOK_MS = 900_000;
+
+export type Purse = Pick<BudgetView, "limit" | "remaining" | "windowMs" | "saidAt" | "closedUntil">;
+
+/** Pulls that are kept for what is not stored. */
+export function reserveOf(limit: number): number {
+  return Math.min(limit, Math.max(LEAST_RESERVE, Math.ceil(limit * RESERVED)));
+}
+
+/** How many times as long a tag is believed: 1 with half of the limit left or more, 24 with the reserve, between them evenly growing. */
+export function stretchOf(remaining: number, limit: number): number {
+  const reserve = reserveOf(limit);
+  const half = limit * PLENTY;
+  if (remaining >= half) return 1;
+  if (remaining <= reserve) return MOST_STRETCH;
+  return MOST_STRETCH ** ((half - remaining) / (half - reserve));
+}
+
+/**
+ * For how long something stored is not asked for, although its time is over; 0: it is asked for.
+ * @param promised pulls that are as good as spent.
+ * @param ageMs since the upstream last confirmed it. Negative (the clock was set back) proves nothing.
+ */
+export function savedMs(
+  purse: Purse | undefined,
+  promised: number,
+  ageMs: number,
+  policy: FreshnessPolicy,
+  now: number,
+): number {
+  if (purse === undefined) return 0;
+  if (purse.closedUntil > now) return purse.closedUntil - now;
+  const { limit, remaining } = purse;
+  if (limit === undefined || remaining === undefined) return 0;
+  const left = remaining - promised;
+  // A window of a minute is not worth hours of believing: soon nobody will know what is left.
+  const windowMs = purse.windowMs ?? Number.POSITIVE_INFINITY;
+  if (left <= reserveOf(limit)) {
+    const knownForMs = now - (purse.saidAt ?? now);
+    return Math.max(0, Math.min(RELOOK_MS, windowMs) - Math.max(0, knownForMs));
+  }
+  const believedMs = Math.min(policy.tags * stretchOf(left, limit), policy.staleIfError);
+  return ageMs < 0 ? 0 : Math.max(0, Math.min(believedMs - ageMs, windowMs));
+}
+
+/** Whether pulls are short: then nobody is told of a change before its content is here. */
+export function isTight(purse: Purse | undefined, promised: number): boolean {
+  if (purse?.limit === undefined) return false;
+  return purse.remaining === undefined || purse.remaining - promised < purse.limit * PLENTY;
+}
+
+/** Whether a change may be taken over that costs so many pulls. Where nobody knows what is left, the upstream is asked and tells. */
+export function mayTakeOver(purse: Purse | undefined, promised: number, pulls: number): boolean {
+  if (purse?.limit === undefined || purse.remaining === undefined) return true;
+  return purse.remaining - promised - reserveOf(purse.limit) >= pulls;
+}
+
+/** In how many milliseconds a change that could not be taken over is looked at again. */
+export function putOffMs(purse: Purse | undefined): number {
+  return Math.min(RELOOK_MS, purse?.windowMs ?? RELOOK_MS);
+}
