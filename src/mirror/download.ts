@@ -14,16 +14,14 @@ import {
   beginCourse,
   type Course,
   FIRST_PIECE_BYTES,
-  PROGRESS_BYTES,
-  planBroken,
   planCourse,
   planPiece,
   planRefused,
-  planResumption,
   SEGMENTED_FROM_BYTES,
 } from "./fillpolicy.ts";
 import type { Pace } from "./pace.ts";
 import { pump } from "./pump.ts";
+import { type Break, judgeBreak, PROGRESS_BYTES, planBroken, planResumption } from "./resumption.ts";
 import type { Route } from "./route.ts";
 
 export interface Begun {
@@ -39,9 +37,12 @@ export interface DownloadOptions {
   readonly signal: AbortSignal;
   readonly clock: Clock;
   readonly pace: Pace;
+  readonly random?: (() => number) | undefined;
   /** Called once, when the upstream begins to send it. */
   begin(sizeBytes: number | undefined): Promise<Begun>;
-  /** The upstream was asked again from a byte that was reached. */
+  /** Somebody waits for it. Where nobody does, it yields to others, and holds on less long. */
+  awaited(): boolean;
+  /** The upstream broke off, and is asked again from a byte that was reached: once for each break. */
   resumed(atByte: number, reason: string): void;
 }
 
@@ -55,9 +56,13 @@ interface Piece {
   end: number | undefined;
   /** False where all from `at` on is asked for. */
   isPart: boolean;
-  /** Requests since the last one that brought something. */
-  fruitless: number;
+  /** The last request was answered, by a yes or a no. */
+  answered: boolean;
+  /** What has come of it since the last request that brought something. */
+  trouble: { readonly since: number; readonly fruitless: number; readonly waits: number } | undefined;
 }
+
+const UNTROUBLED = { lane: undefined, answered: false, trouble: undefined };
 
 const TICK_MS = 250;
 /** New connections first have to gain speed. */
@@ -93,7 +98,7 @@ export class Download {
     const isPart = !this.#course.settled;
     const end = isPart ? FIRST_PIECE_BYTES : undefined;
     this.#nextByte = end ?? Number.POSITIVE_INFINITY;
-    this.#connect({ at: 0, end, lane: undefined, isPart, fruitless: 0 });
+    this.#connect({ ...UNTROUBLED, at: 0, end, isPart });
     await this.#over.promise;
     this.#cancelTick?.();
     if (this.#failure !== undefined) throw this.#failure;
@@ -166,13 +171,15 @@ export class Download {
   #take(): Piece | undefined {
     const sizeBytes = this.#begun?.ingest.sizeBytes;
     const left = this.#left.shift();
+    // Whoever takes it up begins anew.
+    if (left !== undefined) left.trouble = undefined;
     if (left !== undefined || sizeBytes === undefined) return left;
     const at = this.#nextByte;
     const missingByte = Math.min(at, ...[...this.#running].map((piece) => piece.lane?.position ?? piece.at));
     const end = planPiece({ course: this.#course, nextByte: at, sizeBytes, missingByte });
     if (end === undefined) return undefined;
     this.#nextByte = end;
-    return { at, end, lane: undefined, isPart: true, fruitless: 0 };
+    return { ...UNTROUBLED, at, end, isPart: true };
   }
 
   /** Brings all of a piece, or leaves the rest of it to others. */
@@ -190,10 +197,8 @@ export class Download {
         // What came after the last byte is not worth another request: the digest decides.
         if (piece.end !== undefined && piece.at >= piece.end && isFailure(error, "unreachable")) return;
         const gainedBytes = piece.at - from;
-        piece.fruitless = gainedBytes >= PROGRESS_BYTES ? 0 : piece.fruitless + 1;
-        const receivedBytes = this.#begun?.ingest.receivedBytes ?? 0;
-        const broken = { error, receivedBytes, fruitless: piece.fruitless };
-        const alone = this.#running.size === 1;
+        const broken = this.#broken(piece, error, gainedBytes);
+        const alone = this.#receiving === 0;
         const plan = piece.isPart ? planBroken({ ...broken, gainedBytes, alone }) : planResumption(broken);
         if (plan === undefined) throw error;
         if (plan === "leave") {
@@ -201,10 +206,34 @@ export class Download {
           this.#left.push(piece);
           return;
         }
-        this.#options.resumed(piece.at, messageOf(error));
+        if (broken.sinceMs === 0) this.#options.resumed(piece.at, messageOf(error));
         await pause(this.#options.clock, plan, this.#signal);
       }
     }
+  }
+
+  /** Takes a break down. */
+  #broken(piece: Piece, error: unknown, gainedBytes: number): Break {
+    const { clock, awaited, random = Math.random } = this.#options;
+    const now = clock.now();
+    const kind = judgeBreak(error, piece.answered);
+    const before = gainedBytes >= PROGRESS_BYTES ? undefined : piece.trouble;
+    const { since, fruitless, waits } = before ?? { since: now, fruitless: 0, waits: 0 };
+    const isFruitless = kind === "cut" && gainedBytes < PROGRESS_BYTES;
+    piece.trouble = {
+      since,
+      fruitless: fruitless + (isFruitless ? 1 : 0),
+      waits: kind === "cut" ? 0 : waits + 1,
+    };
+    const receivedBytes = this.#begun?.ingest.receivedBytes ?? 0;
+    const sinceMs = Math.max(0, now - since);
+    const situation = { receivedBytes, sinceMs, awaited: awaited(), random: random() };
+    return { error, kind, fruitless: piece.trouble.fruitless, waits, ...situation };
+  }
+
+  /** How many connections bring something now. */
+  get #receiving(): number {
+    return [...this.#running].filter(({ lane }) => lane !== undefined).length;
   }
 
   /** One request, read to its end. */
@@ -212,9 +241,12 @@ export class Download {
     const { route, digest } = this.#options;
     const range =
       piece.isPart && piece.end !== undefined ? { start: piece.at, end: piece.end - 1 } : rangeFrom(piece.at);
+    const urgency = this.#options.awaited() ? "miss" : "refresh";
+    piece.answered = false;
     const arrival = await this.#timed(() =>
-      route.source.upstream.openBlob(route.repository, digest, range, this.#signal),
+      route.source.upstream.openBlob(route.repository, digest, range, this.#signal, urgency),
     );
+    piece.answered = true;
     if (isAbsence(arrival)) {
       if (this.#begun === undefined) this.#absence = arrival;
       else throw new Failure("unreachable", "the upstream no longer has the blob that it was sending");
@@ -290,7 +322,7 @@ export class Download {
       else if (count < SETTLING_TICKS + MEASURED_TICKS - 1) this.#tick(count + 1, sinceMs, sinceBytes);
       else {
         // Less than what should run is no measure of it.
-        if (this.#running.size >= this.#course.connections) {
+        if (this.#receiving >= this.#course.connections) {
           this.#course = planCourse(this.#course, ((bytes - sinceBytes) * 1000) / Math.max(1, now - sinceMs));
         }
         this.#spread();

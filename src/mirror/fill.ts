@@ -113,7 +113,7 @@ export class Fill {
   }
 
   async #fill(): Promise<void> {
-    const { clock, notices, pace } = this.#parts;
+    const { clock, notices, pace, random } = this.#parts;
     const download = new Download({
       route: this.route,
       digest: this.digest,
@@ -121,6 +121,8 @@ export class Fill {
       signal: this.#abort.signal,
       clock,
       pace,
+      random,
+      awaited: () => this.#tickets > 0,
       begin: (sizeBytes) => this.#begin(sizeBytes),
       resumed: (atByte, reason) => {
         notices.emit("fillResumed", { upstream: this.route.upstream, digest: this.digest, atByte, reason });

@@ -1,8 +1,6 @@
 /**
  * What a fill does when things change around it. Pure.
  */
-import { isFailure } from "../base/failure.ts";
-
 const MIB = 1024 * 1024;
 
 /** Nobody waits for this fill any more: finish it, or stop it after a grace period? */
@@ -10,27 +8,6 @@ export function planAbandoned(receivedBytes: number, sizeBytes: number | undefin
   if (sizeBytes === undefined) return receivedBytes > 0 ? "finish" : "stop";
   const missing = sizeBytes - receivedBytes;
   return missing <= 64 * MIB || receivedBytes * 4 >= sizeBytes ? "finish" : "stop";
-}
-
-export interface BrokenFill {
-  readonly error: unknown;
-  /** Bytes that are written already. */
-  readonly receivedBytes: number;
-  /** Resumptions since the last one that brought at least `PROGRESS_BYTES`. */
-  readonly fruitless: number;
-}
-
-/** A resumption that brings less counts as fruitless. */
-export const PROGRESS_BYTES = 64 * 1024;
-const MAX_FRUITLESS = 3;
-
-/** After a break: in how many milliseconds to ask the upstream for the rest; undefined to give up. */
-export function planResumption(broken: BrokenFill): number | undefined {
-  // Nothing received: whoever waits can still be told the truth, and the next request tries afresh.
-  if (broken.receivedBytes === 0) return undefined;
-  if (!isFailure(broken.error, "unreachable")) return undefined;
-  if (broken.fruitless >= MAX_FRUITLESS) return undefined;
-  return 100 * 4 ** broken.fruitless;
 }
 
 /** Blobs below this are not worth more than one request. */
@@ -102,30 +79,6 @@ export function planPiece({ course, nextByte, sizeBytes, missingByte }: PieceSit
   const share = Math.ceil(left / (2 * course.connections));
   const length = Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, share));
   return left - length < MIN_PIECE_BYTES ? sizeBytes : nextByte + length;
-}
-
-export interface BrokenPiece extends BrokenFill {
-  /** Bytes that the request which broke has brought. */
-  readonly gainedBytes: number;
-  /** Whether other connections bring pieces of the same blob. */
-  readonly alone: boolean;
-}
-
-const MAX_LIMITED_WAIT_MS = 10_000;
-
-/**
- * After a break of one of several requests for a blob: leave the rest of the piece to the other connections, ask for it
- * again after so many milliseconds, or give up (undefined).
- */
-export function planBroken(broken: BrokenPiece): "leave" | number | undefined {
-  const { error, fruitless, receivedBytes } = broken;
-  if (!isFailure(error) || receivedBytes === 0) return undefined;
-  const refused = ["limited", "unreachable"].includes(error.kind) || error.upstreamStatus === 416;
-  if (refused && !broken.alone && broken.gainedBytes === 0 && fruitless <= MAX_FRUITLESS) return "leave";
-  if (error.kind !== "limited") return planResumption(broken);
-  // A single request for the whole blob would not have been limited in its middle: ours are worth a little patience.
-  const waitMs = error.retryAfterMs ?? 1000 * 2 ** fruitless;
-  return fruitless >= MAX_FRUITLESS || waitMs > MAX_LIMITED_WAIT_MS ? undefined : waitMs;
 }
 
 export interface RangeSituation {

@@ -46,6 +46,8 @@ export interface FillParts {
   readonly graph: Graph;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
+  /** 0 ≤ x < 1. Default: `Math.random`. */
+  readonly random?: (() => number) | undefined;
 }
 
 /** A fill's parts, with what is known of its upstream. */

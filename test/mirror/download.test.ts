@@ -20,7 +20,7 @@ const MIB = 1024 * 1024;
 const content = new VirtualContent(96 * MIB + 777, 5);
 const SIZE = content.sizeBytes;
 
-async function begin({ segments = 4, sizeHint = SIZE, pace = new Pace() } = {}) {
+async function begin({ segments = 4, sizeHint = SIZE, pace = new Pace(), awaited = (): boolean => true } = {}) {
   const dir = await makeTempDir("download");
   const scribe = new Scribe();
   const store = await DiskStore.open(dir.path, scribe);
@@ -37,6 +37,8 @@ async function begin({ segments = 4, sizeHint = SIZE, pace = new Pace() } = {}) 
     signal: abort.signal,
     clock,
     pace,
+    random: () => 0.5,
+    awaited,
     begin: async (sizeBytes) => {
       if (sizeBytes !== undefined) ingest.declareSize(sizeBytes);
       return { ingest, limitBytes: Number.POSITIVE_INFINITY };
@@ -283,6 +285,100 @@ test("a body that breaks after its last byte is not asked for again, be it a pie
     await running;
     assert.deepEqual(made.resumedAt, []);
     assertOnce(made.upstream.requests);
+    await assertStored(made);
+  }
+});
+
+const away = new Failure("unreachable", "refuses connections");
+
+/** One request for the whole, which breaks halfway; further ones are answered as `answering` says. */
+async function halfway(made: Begun) {
+  const running = made.start();
+  await made.until(() => made.upstream.requests.length === 1);
+  const [first] = made.upstream.requests;
+  assert.ok(first !== undefined);
+  first.send(Math.floor(SIZE / 2));
+  await made.until(() => made.ingest.receivedBytes === first.sentBytes);
+  first.break();
+  await made.until(() => first.over);
+  return { running };
+}
+
+test("an upstream that is away for twenty seconds is waited for, and the rest comes from the byte that was reached", async () => {
+  await using made = await begin({ segments: 1 });
+  const { clock, upstream, ingest } = made;
+  const back = clock.now() + 20_000;
+  upstream.answering = () => (upstream.requests.length > 0 && clock.now() < back ? away : undefined);
+  const { running } = await halfway(made);
+  const reached = ingest.receivedBytes;
+  for (let second = 0; second < 22; second += 1) await clock.advance(1000);
+  await made.finish();
+  assert.equal(await running, undefined);
+  assertOnce(upstream.requests);
+  assert.deepEqual(made.resumedAt, [reached], "told once for a break");
+  assert.ok(upstream.requests.length < 20, `${upstream.requests.length} requests`);
+  await assertStored(made);
+});
+
+test("an upstream that stays away is given up after half a minute, sooner where nobody waits, at once where nothing came", async () => {
+  for (const [awaited, seconds] of [
+    [true, 30],
+    [false, 5],
+  ] as const) {
+    await using made = await begin({ segments: 1, awaited: () => awaited });
+    made.upstream.answering = (_request, number) => (number > 1 ? away : undefined);
+    const { running } = await halfway(made);
+    const startedAt = made.clock.now();
+    let endedAt = 0;
+    running.catch(() => {
+      endedAt = made.clock.now();
+    });
+    for (let second = 0; second < 40; second += 1) await made.clock.advance(1000);
+    await assert.rejects(running, (error) => error === away);
+    assert.ok(endedAt - startedAt <= seconds * 1000 && endedAt - startedAt >= (seconds - 2) * 1000);
+    assert.equal(made.upstream.urgencies.at(-1), awaited ? "miss" : "refresh");
+  }
+  await using nothing = await begin({ segments: 1 });
+  nothing.upstream.answering = () => away;
+  await assert.rejects(nothing.start(), (error) => error === away);
+  assert.equal(nothing.upstream.requests.length, 1);
+});
+
+test("all connections break at once and the upstream is away for three seconds: all of them go on, no byte comes twice", async () => {
+  await using made = await begin();
+  const { clock, upstream } = made;
+  const { running } = await spread(made);
+  const broken = upstream.running;
+  for (const request of broken) request.send(200_000);
+  const brought = () => upstream.requests.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
+  await made.until(() => made.ingest.receivedBytes === brought());
+  const back = clock.now() + 3000;
+  upstream.answering = () => (clock.now() < back ? away : undefined);
+  for (const request of broken) request.break();
+  await made.until(() => broken.every(({ over }) => over));
+  for (let tenth = 0; tenth < 50; tenth += 1) await clock.advance(100);
+  assert.equal(upstream.running.length, 4);
+  await made.finish();
+  await running;
+  assertOnce(upstream.requests);
+  assert.equal(made.resumedAt.length, 4);
+  await assertStored(made);
+});
+
+test("another endpoint may answer with the whole, which is read past what is there, but not with another size", async () => {
+  for (const size of [SIZE, SIZE + 1]) {
+    await using made = await begin({ segments: 1 });
+    made.upstream.saysSize = (number) => (number === 1 ? SIZE : size);
+    made.upstream.answering = (_request, number) => (number === 2 ? away : number > 2 ? "ignore the range" : undefined);
+    const { running } = await halfway(made);
+    for (let tenth = 0; tenth < 10; tenth += 1) await made.clock.advance(100);
+    if (size !== SIZE) {
+      await assert.rejects(running, (error) => isFailure(error, "corrupt"));
+      continue;
+    }
+    await made.until(() => made.upstream.running.length === 1);
+    made.upstream.running[0]?.send();
+    await running;
     await assertStored(made);
   }
 });

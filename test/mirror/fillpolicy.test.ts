@@ -2,16 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { Failure } from "../../src/base/failure.ts";
 import {
   beginCourse,
   planAbandoned,
-  planBroken,
   planCourse,
   planPiece,
   planRange,
   planRefused,
-  planResumption,
 } from "../../src/mirror/fillpolicy.ts";
 import { Pace } from "../../src/mirror/pace.ts";
 
@@ -42,24 +39,6 @@ test("more bytes never turn an abandoned fill from finishing to stopping", () =>
       assert.ok(planAbandoned(less, size) === "stop" || planAbandoned(more, size) === "finish");
     }),
   );
-});
-
-const broken = (kind: "unreachable" | "corrupt" | "limited" | "storage", receivedBytes = 1, fruitless = 0) =>
-  planResumption({ error: new Failure(kind, "broken"), receivedBytes, fruitless });
-
-test("a broken fill is taken up again after waits that grow, and given up in the end", () => {
-  const delays = [0, 1, 2, 3, 4].map((fruitless) => broken("unreachable", 1, fruitless));
-  assert.deepEqual(delays, [100, 400, 1600, undefined, undefined]);
-});
-
-test("a fill that has received nothing is not taken up again", () => {
-  assert.equal(broken("unreachable", 0), undefined);
-});
-
-test("only an upstream that cannot be reached is asked again", () => {
-  for (const kind of ["corrupt", "limited", "storage"] as const) assert.equal(broken(kind), undefined);
-  assert.equal(planResumption({ error: new Error("a bug"), receivedBytes: 1, fruitless: 0 }), undefined);
-  assert.equal(planResumption({ error: undefined, receivedBytes: 1, fruitless: 0 }), undefined);
 });
 
 test("a range near the fill follows it, one far ahead goes to the upstream unless the fill is soon there", () => {
@@ -149,31 +128,6 @@ test("a single connection asks for all the rest, and several do not run further 
   const ahead = { course: several, nextByte: 512 * MIB, sizeBytes: GIB };
   assert.equal(planPiece({ ...ahead, missingByte: 256 * MIB }), undefined);
   assert.equal(planPiece({ ...ahead, missingByte: 256 * MIB + 1 }), 544 * MIB);
-});
-
-test("a broken piece is left to others only where there are others and it brought nothing", () => {
-  const piece = (kind: "unreachable" | "limited" | "corrupt" | "storage", more: object = {}) => ({
-    error: new Failure(kind, "broken"),
-    receivedBytes: 1,
-    fruitless: 0,
-    gainedBytes: 0,
-    alone: false,
-    ...more,
-  });
-  assert.equal(planBroken(piece("limited")), "leave");
-  assert.equal(planBroken(piece("unreachable")), "leave");
-  const unsatisfiable = new Failure("corrupt", "416", { upstreamStatus: 416 });
-  assert.equal(planBroken(piece("corrupt", { error: unsatisfiable })), "leave");
-  assert.equal(planBroken(piece("unreachable", { gainedBytes: 1 })), 100);
-  assert.equal(planBroken(piece("unreachable", { alone: true, fruitless: 1 })), 400);
-  assert.equal(planBroken(piece("limited", { alone: true, fruitless: 1 })), 2000);
-  const asked = new Failure("limited", "429", { retryAfterMs: 5000 });
-  assert.equal(planBroken(piece("limited", { alone: true, error: asked })), 5000);
-  const long = new Failure("limited", "429", { retryAfterMs: 60_000 });
-  assert.equal(planBroken(piece("limited", { alone: true, error: long })), undefined);
-  for (const kind of ["corrupt", "storage"] as const) assert.equal(planBroken(piece(kind)), undefined);
-  assert.equal(planBroken(piece("limited", { receivedBytes: 0 })), undefined);
-  assert.equal(planBroken(piece("unreachable", { fruitless: 4 })), undefined);
 });
 
 test("an upstream near by is asked by one request, until that turns out slow", () => {

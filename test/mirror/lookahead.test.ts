@@ -81,6 +81,7 @@ test("connections that waited for the first missing byte come back as it moves, 
     signal: abort.signal,
     clock,
     pace: new Pace(),
+    awaited: () => true,
     begin: async () => ({ ingest, limitBytes: Number.POSITIVE_INFINITY }),
     resumed: unused,
   });

@@ -6,6 +6,7 @@ import { Failure } from "../../src/base/failure.ts";
 import { flowOf } from "../../src/base/flow.ts";
 import type { Digest } from "../../src/oci/digest.ts";
 import type { Absence, BlobBody, Upstream } from "../../src/upstream/upstream.ts";
+import type { Urgency } from "../../src/upstream/urgency.ts";
 import type { ManualClock } from "../kit/clock.ts";
 import type { Content } from "../kit/content.ts";
 
@@ -59,6 +60,8 @@ export type Answering = (request: ScriptedRequest, number: number) => "ignore th
 export class ScriptedUpstream implements Upstream {
   readonly name = "docker.io";
   readonly requests: ScriptedRequest[] = [];
+  /** How urgent each of them was. */
+  readonly urgencies: (Urgency | undefined)[] = [];
   heads = 0;
   readonly #content: Content;
   readonly #clock: ManualClock;
@@ -82,8 +85,10 @@ export class ScriptedUpstream implements Upstream {
     _digest: Digest,
     range: { start: number; end?: number } | undefined,
     signal: AbortSignal,
+    urgency?: Urgency,
   ): Promise<BlobBody | Absence> {
     signal.throwIfAborted();
+    this.urgencies.push(urgency);
     const number = this.requests.length + 1;
     let request = new ScriptedRequest(this.#content, range, false);
     const answer = this.answering(request, number);
