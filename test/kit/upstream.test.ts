@@ -124,3 +124,16 @@ test("a large blob costs no memory, and a stalled answer nothing after close", a
   assert.equal((await stalled).complete, false);
   assert.deepEqual(await residueSince(baseline), []);
 });
+
+test("an upstream that was closed comes up again where it was, and can be closed again", async () => {
+  const baseline = openResources();
+  const upstream = await TestUpstream.start();
+  const digest = upstream.shelves.addBlob("a/b", Buffer.from("kept"));
+  const url = `${upstream.url}/v2/a/b/blobs/${digest}`;
+  await upstream.close();
+  assert.notEqual((await get(url)).status, 200);
+  await upstream.reopen();
+  assert.equal((await get(url)).body.toString(), "kept");
+  await upstream.close();
+  assert.deepEqual(await residueSince(baseline), []);
+});

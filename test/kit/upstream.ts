@@ -54,7 +54,7 @@ export class TestUpstream {
   pullsUsed = 0;
   readonly #rules: FaultRule[] = [];
   readonly #servers: Server[] = [];
-  readonly #closed = new AbortController();
+  #closed = new AbortController();
   readonly #urls = { registry: "", cdn: "", token: "" };
 
   private constructor(options: TestUpstreamOptions) {
@@ -146,11 +146,20 @@ export class TestUpstream {
     );
   }
 
+  /** After `close`: comes up again where it was, with all its content. */
+  async reopen(): Promise<void> {
+    this.#closed = new AbortController();
+    this.#servers.length = 0;
+    for (const role of ["registry", "cdn", "token"] as const) {
+      await this.#listen(role, Number(new URL(this.#urls[role]).port));
+    }
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  async #listen(role: "registry" | "cdn" | "token"): Promise<string> {
+  async #listen(role: "registry" | "cdn" | "token", port = 0): Promise<string> {
     const server = createServer((message, response) => {
       const request = this.#record(message, role);
       this.#answer(request, response).catch((error: unknown) => {
@@ -160,7 +169,10 @@ export class TestUpstream {
     });
     server.keepAliveTimeout = 60_000;
     this.#servers.push(server);
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(port, "127.0.0.1", resolve);
+    });
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   }
 
