@@ -34,6 +34,7 @@ import { hugeBlob } from "./scenarios/huge-blob.ts";
 import { manifest } from "./scenarios/manifest.ts";
 import { outage } from "./scenarios/outage.ts";
 import { range } from "./scenarios/range.ts";
+import { revival } from "./scenarios/revival.ts";
 import { slowReaders } from "./scenarios/slow-readers.ts";
 import { tail } from "./scenarios/tail.ts";
 import { warmBlob, warmBlobPortable } from "./scenarios/warm-blob.ts";
@@ -53,6 +54,7 @@ const SCENARIOS: readonly Scenario[] = [
   farOrigin,
   tail,
   workers,
+  revival,
   slowReaders,
   hugeBlob,
 ];
