@@ -61,12 +61,12 @@ export function size(doc: string, defaultText: string) {
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });
 }
 
-/** At least a kibibyte; null or absent = none. */
+/** At least 64 KiB; null or absent = none. */
 export function optionalSize(doc: string, example: string) {
-  const expected = "expected a size of 1KiB or more, such as 20MiB";
+  const expected = "expected a size of 64KiB or more, such as 20MiB";
   const field = parsed(expected.slice("expected ".length), "textOrNumber", (value) => {
     const bytes = parseSize(value);
-    if (bytes < 1024) throw new Failure("invalid", expected);
+    if (bytes < 64 * 1024) throw new Failure("invalid", expected);
     return bytes;
   });
   return field.nullable().default(null).register(keyDocs, { doc, default: null, example });

@@ -263,6 +263,7 @@ export class Download {
         skipBytes,
         limitBytes: ingest.sizeBytes === undefined ? limitBytes : Number.POSITIVE_INFINITY,
         goesOn: skipBytes > 0 && piece.end !== ingest.sizeBytes,
+        clock: this.#options.clock,
       };
       try {
         await pump(arrival.body, lane, options);

@@ -365,6 +365,30 @@ test("all connections break at once and the upstream is away for three seconds: 
   await assertStored(made);
 });
 
+test("an upstream that sends next to nothing for a minute is asked anew from the byte that was reached", async () => {
+  await using made = await begin({ segments: 1 });
+  const running = made.start();
+  await made.until(() => made.upstream.requests.length === 1);
+  const [first] = made.upstream.requests;
+  assert.ok(first !== undefined);
+  for (const [bytes, over] of [
+    [1_000_000, false],
+    [61_441, false],
+    [61_439, true],
+  ] as const) {
+    first.send(bytes);
+    await made.until(() => made.ingest.receivedBytes === first.sentBytes);
+    await made.clock.advance(60_000);
+    assert.equal(first.over, over, `after ${bytes} bytes`);
+  }
+  await made.clock.advance(100);
+  await made.finish();
+  await running;
+  assertOnce(made.upstream.requests);
+  assert.equal(made.upstream.requests.length, 2);
+  await assertStored(made);
+});
+
 test("another endpoint may answer with the whole, which is read past what is there, but not with another size", async () => {
   for (const size of [SIZE, SIZE + 1]) {
     await using made = await begin({ segments: 1 });
