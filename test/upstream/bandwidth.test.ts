@@ -1,11 +1,15 @@
 /** Bytes per second over all bodies of an upstream: the rate kept, shared, and every byte right. */
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import { test } from "node:test";
-import { type Flow, flowOf, type Sink } from "../../src/base/flow.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { type Flow, flowOf, readableOf, type Sink } from "../../src/base/flow.ts";
 import { Bandwidth } from "../../src/upstream/bandwidth.ts";
+import { isAbsence } from "../../src/upstream/upstream.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { seededBytes } from "../kit/content.ts";
+import { app, ask, digest, never, play } from "./scene.ts";
 
 const KIB = 1024;
 const RATE = 1000 * KIB;
@@ -176,4 +180,27 @@ test("a close lets what waits go on, so that it meets its end", async () => {
   await pass(clock, 10);
   assert.ok(takers.every(({ over, bytes }) => over && bytes === 100 * KIB));
   assert.deepEqual([bandwidth.waiting, clock.pending], [0, 0]);
+});
+
+test("bodies from real connections come whole through a limit, and their connections are kept", async (t) => {
+  const bytes = seededBytes(700_001, 9);
+  const ports = new Set<number | undefined>();
+  const registry = await play(t, (request, response, path) => {
+    ports.add(request.socket.remotePort);
+    response.writeHead(200, path.includes("chunked") ? {} : { "content-length": bytes.length });
+    response.end(bytes);
+  });
+  const bandwidth = new Bandwidth(20_000_000, systemClock);
+  for (const path of ["", "/chunked"]) {
+    const { upstream } = ask(t, `${registry.url}${path}`, { limits: { connections: 4 } });
+    ports.clear();
+    const pull = async () => {
+      const opened = await upstream.openBlob(app, digest, undefined, never);
+      assert.ok(!isAbsence(opened));
+      return await buffer(readableOf(bandwidth.limit(opened.body)));
+    };
+    for (const got of await Promise.all(Array.from({ length: 8 }, pull))) assert.ok(got.equals(bytes));
+    assert.ok(ports.size <= 4);
+  }
+  assert.equal(bandwidth.waiting, 0);
 });
