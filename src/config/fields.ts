@@ -179,8 +179,9 @@ export function httpUrlList(doc: string, example: readonly string[]) {
 }
 
 function urlOf(value: unknown, context: z.core.$RefinementCtx): string {
-  const url = typeof value === "string" ? URL.parse(value) : null;
-  const fault = findUrlFault(String(value), url);
+  const text = typeof value === "string" ? value : "";
+  const url = URL.parse(text);
+  const fault = findUrlFault(text, url);
   if (url !== null && fault === undefined) return url.href.replace(/\/+$/, "");
   context.addIssue({ code: "custom", message: fault ?? HTTP_URL });
   return z.NEVER;

@@ -252,6 +252,11 @@ test("the two listeners cannot share an address", () => {
   assert.deepEqual(faultsOf(undefined, { flags: { listen: "127.0.0.1:0", "admin-listen": "127.0.0.1:0" } }), []);
 });
 
+test("a map where a URL should be is a fault, whatever its keys are called", () => {
+  const faults = faultsOf("upstreams: {docker.io: {url: {toString: 1}}}");
+  assert.match(faults.join(), /url: expected an http or https URL/);
+});
+
 test("whatever the file, the environment and the flags hold, nothing but faults is thrown", () => {
   const keys = fc.constantFrom(
     "listen",
