@@ -68,8 +68,11 @@ export function planResumption(broken: Break): number | undefined {
   if (kind === "cut") return fruitless >= MAX_FRUITLESS ? undefined : spread(100 * 4 ** fruitless, random);
   const { firstMs, longestMs } = WAITS[kind];
   const ownMs = spread(Math.min(longestMs, firstMs * 2 ** waits), random);
-  const waitMs = Math.max(ownMs, askedMs(error, random));
-  return sinceMs + waitMs <= (awaited ? PATIENCE_MS : UNAWAITED_PATIENCE_MS) ? waitMs : undefined;
+  const leftMs = (awaited ? PATIENCE_MS : UNAWAITED_PATIENCE_MS) - sinceMs;
+  const toldMs = askedMs(error, random);
+  // A circuit in front of it may be closed before its time, by an answer to somebody else; asking it costs nothing.
+  const waitMs = kind === "away" && toldMs > leftMs ? ownMs : Math.max(ownMs, toldMs);
+  return waitMs <= leftMs ? waitMs : undefined;
 }
 
 /** What the upstream, or the circuit in front of it, asked for, and a little more. */
