@@ -6,7 +6,7 @@
  * multicast, the unspecified address — stays closed even then.
  */
 import { type LookupAddress, type LookupOptions, lookup as systemLookup } from "node:dns";
-import { isIP, type LookupFunction } from "node:net";
+import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 
 export type AddressVerdict = "public" | "private" | "forbidden";
@@ -61,24 +61,28 @@ export type Resolve = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
 
-/** A `lookup` for sockets that fails where any address of the name is not allowed. */
-export function checkedLookup(allowPrivate: boolean, resolve: Resolve = systemLookup): LookupFunction {
-  return (hostname, options, callback) => {
-    resolve(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error !== null) return callback(error, "");
-      for (const { address } of addresses) {
-        const refusal = refusalOf(hostname, address, allowPrivate);
-        if (refusal !== undefined) return callback(refusal, "");
-      }
-      const first = addresses[0];
-      if (first === undefined) return callback(new AddressRefused(`${hostname} resolves to no address`), "");
-      if (options.all === true) callback(null, addresses);
-      else callback(null, first.address, first.family);
+/** All addresses of a name, in the resolver's order. Rejects with the resolver's error. */
+export function lookupAll(hostname: string, resolve: Resolve = systemLookup): Promise<string[]> {
+  return new Promise((done, fail) => {
+    resolve(hostname, { all: true, order: "verbatim" }, (error, found) => {
+      if (error === null) done(found.map(({ address }) => address));
+      else fail(error);
     });
-  };
+  });
 }
 
-/** The same for a host that is an address itself, for which sockets ask no `lookup`; undefined where it may be. */
+/** The same, never none, and each of them allowed. @throws AddressRefused */
+export async function judgedAddresses(hostname: string, allowPrivate: boolean, resolve?: Resolve): Promise<string[]> {
+  const addresses = await lookupAll(hostname, resolve);
+  if (addresses.length === 0) throw new AddressRefused(`${hostname} resolves to no address`);
+  for (const address of addresses) {
+    const refusal = refusalOf(hostname, address, allowPrivate);
+    if (refusal !== undefined) throw refusal;
+  }
+  return addresses;
+}
+
+/** For a host that is an address itself; undefined where it may be connected to. */
 export function refusalOfLiteral(hostname: string, allowPrivate: boolean): AddressRefused | undefined {
   const bare = hostname.replace(/^\[|\]$/g, "");
   return isIP(bare) === 0 ? undefined : refusalOf(bare, bare, allowPrivate);

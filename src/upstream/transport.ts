@@ -10,10 +10,11 @@ import type { Clock } from "../base/clock.ts";
 import { type Flow, flowOf } from "../base/flow.ts";
 import type { Network } from "./network.ts";
 import type { Timeouts, UpstreamOptions } from "./options.ts";
+import { Proxies } from "./proxies.ts";
 import { TlsTrust } from "./tlsfiles.ts";
 import { Dialing } from "./wire/dialing.ts";
-import { WireFault } from "./wire/fault.ts";
-import { Pool } from "./wire/pool.ts";
+import { MAX_AGE_MS, Pool } from "./wire/pool.ts";
+import { refusedByProxy } from "./wire/tunnel.ts";
 
 export type Lane = "small" | "blob";
 export type Method = "GET" | "HEAD";
@@ -45,7 +46,8 @@ export interface Transport {
 
 /**
  * @param endpoints where the upstream's API is: hosts of its own.
- * @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should.
+ * @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should, and where a
+ * variable names no proxy.
  */
 export function openTransport(
   name: string,
@@ -56,54 +58,58 @@ export function openTransport(
   network: Network = {},
 ): Transport {
   const trust = new TlsTrust(name, endpoints, options);
+  const proxies = new Proxies(network.env ?? process.env);
   const { allowPrivate, limits } = options;
-  const dialing = new Dialing({ allowPrivate, network, trustOf: (hostname) => trust.contextOf(hostname) });
+  const { connectMs } = timeouts;
+  const trustOf = (hostname: string) => trust.contextOf(hostname);
+  const dialing = new Dialing({ name, allowPrivate, network, proxies, clock, connectMs, trustOf });
   const small = new Agent({
-    connect: connectorOf(dialing, timeouts, clock),
+    connect: connectorOf(dialing),
     connections: limits.connections,
     allowH2: false,
     headersTimeout: timeouts.headersMs,
     bodyTimeout: timeouts.bodyMs,
     keepAliveTimeout: 15_000,
+    clientTtl: MAX_AGE_MS,
   });
   const blobs = new Pool({ dialing, timeouts, clock, connections: limits.connections });
+
+  async function ask(url: URL, target: string, request: TransportRequest): Promise<Answer> {
+    const { method, headers, lane, signal, body } = request;
+    if (lane === "blob" && method !== "POST") return await blobs.request(url, { method, target, headers, signal });
+    const answer = await small.request({
+      origin: url.origin,
+      path: target,
+      method,
+      headers: { ...headers },
+      body: body ?? null,
+      signal,
+      // undici would close the connection after each HEAD, and HEAD is how freshness is asked.
+      reset: false,
+    });
+    return { status: answer.statusCode, headers: answer.headers, body: flowOf(answer.body) };
+  }
+
   return {
-    async request(url, { method, headers, lane, signal, body }) {
-      if (lane === "blob" && method !== "POST") return await blobs.request(url, { method, headers, signal });
-      const answer = await small.request({
-        origin: url.origin,
-        path: `${url.pathname}${url.search}`,
-        method,
-        headers: { ...headers },
-        body: body ?? null,
-        signal,
-        // undici would close the connection after each HEAD, and HEAD is how freshness is asked.
-        reset: false,
-      });
-      return { status: answer.statusCode, headers: answer.headers, body: flowOf(answer.body) };
+    async request(url, request) {
+      const path = `${url.pathname}${url.search}`;
+      const proxy = url.protocol === "http:" ? proxies.find(url) : undefined;
+      if (proxy === undefined) return await ask(url, path, request);
+      const proof = proxy.authorization === undefined ? {} : { "proxy-authorization": proxy.authorization };
+      const answer = await ask(url, `${url.origin}${path}`, { ...request, headers: { ...request.headers, ...proof } });
+      if (answer.status !== 407) return answer;
+      answer.body.destroy();
+      throw refusedByProxy(name, proxy, url.host, answer);
     },
     async close() {
-      await Promise.all([small.destroy(), blobs.close()]);
+      await Promise.all([small.destroy(), blobs.close(), dialing.close()]);
     },
   };
 }
 
-function connectorOf(dialing: Dialing, timeouts: Timeouts, clock: Clock): buildConnector.connector {
-  return (target, callback) => {
-    void (async () => {
-      const { socket, ready } = dialing.start(new URL(`${target.protocol}//${target.host ?? target.hostname}`));
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const late = () => socket.destroy(new WireFault("WIRE_CONNECT_TIMEOUT", "no connection in time"));
-      const cancel = clock.after(timeouts.connectMs, late);
-      socket.once(ready, () => resolve());
-      socket.on("error", reject);
-      try {
-        await promise;
-        return socket;
-      } finally {
-        cancel();
-      }
-    })().then(
+function connectorOf(dialing: Dialing): buildConnector.connector {
+  return ({ protocol, host, hostname }, callback) => {
+    dialing.start(new URL(`${protocol}//${host ?? hostname}`)).opened.then(
       (socket) => callback(null, socket),
       (error: unknown) => callback(error instanceof Error ? error : new Error(String(error)), null),
     );

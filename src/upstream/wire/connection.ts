@@ -6,10 +6,9 @@
  */
 import type { Socket } from "node:net";
 import type { Clock } from "../../base/clock.ts";
-import { errnoOf } from "../../base/failure.ts";
 import type { Flow } from "../../base/flow.ts";
-import type { Dialing, Dialled } from "./dialing.ts";
-import { malformed, WireFault } from "./fault.ts";
+import type { Dial, Dialing } from "./dialing.ts";
+import { isReset, malformed, WireFault } from "./fault.ts";
 import { framingOf } from "./framing.ts";
 import { type Head, HeadReader } from "./head.ts";
 import { Intake } from "./intake.ts";
@@ -20,7 +19,6 @@ const LOBBY_BYTES = 64 * 1024;
 const MAX_INTERIM = 8;
 
 export interface WireTimeouts {
-  readonly connectMs: number;
   readonly headersMs: number;
   readonly bodyMs: number;
 }
@@ -62,38 +60,34 @@ interface Exchange {
 
 export class Connection {
   readonly origin: string;
+  /** By the clock, when it began to connect. */
+  readonly bornAt: number;
   /** Resolves when its socket is gone. */
   readonly closed: Promise<void>;
   readonly #parts: ConnectionParts;
-  readonly #socket: Socket;
+  readonly #dial: Dial;
+  readonly #gone = Promise.withResolvers<void>();
+  #socket: Socket | undefined;
   readonly #lobby = Buffer.allocUnsafeSlow(LOBBY_BYTES);
   readonly #opened: Promise<void>;
   #exchange: Exchange | undefined;
   /** Answers before this one. */
   #answers = 0;
   #stopped = false;
+  #givenUp = false;
   #failure: Error | undefined;
 
-  /** Begins to connect. @throws AddressRefused */
+  /** Begins to connect. */
   constructor(url: URL, parts: ConnectionParts) {
     this.origin = url.origin;
+    this.bornAt = parts.clock.now();
+    this.closed = this.#gone.promise;
     this.#parts = parts;
-    const dialled = parts.dialing.start(url, {
+    this.#dial = parts.dialing.start(url, {
       buffer: () => this.#exchange?.intake?.space() ?? this.#lobby,
       callback: (count, memory) => this.#read(count, memory),
     });
-    this.#socket = dialled.socket;
-    const closed = Promise.withResolvers<void>();
-    this.closed = closed.promise;
-    this.#socket.on("error", (error) => this.#broken(error));
-    this.#socket.on("end", () => this.#broken(undefined));
-    this.#socket.on("timeout", () => this.#silent());
-    this.#socket.once("close", () => {
-      this.#broken(undefined);
-      parts.onClose(this);
-      closed.resolve();
-    });
-    this.#opened = this.#open(dialled);
+    this.#opened = this.#open();
     this.#opened.catch(() => {});
   }
 
@@ -118,8 +112,8 @@ export class Connection {
     };
     this.#exchange = exchange;
     signal.addEventListener("abort", onAbort, { once: true });
-    this.#socket.setTimeout(0);
-    this.#socket.ref();
+    this.#socket?.setTimeout(0);
+    this.#socket?.ref();
     try {
       await this.#opened;
     } catch (error) {
@@ -130,39 +124,52 @@ export class Connection {
       const { clock, timeouts } = this.#parts;
       const late = () => this.destroy(new WireFault("WIRE_HEADERS_TIMEOUT", "no headers came in time"));
       exchange.cancelTimer = clock.after(timeouts.headersMs, late);
-      this.#socket.write(head, "latin1");
+      this.#socket?.write(head, "latin1");
     }
     return await answered.promise;
   }
 
   /** False from the moment that it is known to end. */
   get usable(): boolean {
-    return !this.#socket.destroyed;
+    return this.#socket?.destroyed === false;
   }
 
   /** Offered for other requests; closed after `keepMs`. */
   idle(keepMs: number): void {
-    this.#socket.unref();
-    this.#socket.setTimeout(keepMs);
+    this.#socket?.unref();
+    this.#socket?.setTimeout(keepMs);
   }
 
   destroy(error?: Error): void {
+    this.#givenUp = true;
     if (error !== undefined) this.#fail(error);
-    this.#socket.destroy();
+    this.#dial.abandon(error ?? new WireFault("WIRE_CLOSED", "the connection was given up"));
+    this.#socket?.destroy();
   }
 
-  async #open({ socket, ready }: Dialled): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const late = () => this.destroy(new WireFault("WIRE_CONNECT_TIMEOUT", "no connection in time"));
-    const cancel = this.#parts.clock.after(this.#parts.timeouts.connectMs, late);
-    socket.once(ready, () => resolve());
-    socket.once("error", reject);
-    socket.once("close", () => reject(new WireFault("WIRE_CLOSED", "the connection was closed while it was opened")));
+  async #open(): Promise<void> {
     try {
-      await promise;
-    } finally {
-      cancel();
+      const socket = await this.#dial.opened;
+      this.#socket = socket;
+      socket.on("error", (error) => this.#broken(error));
+      socket.on("end", () => this.#broken(undefined));
+      socket.on("timeout", () => this.#silent());
+      socket.once("close", () => {
+        this.#broken(undefined);
+        this.#end();
+      });
+      // Nobody waits for it any more.
+      if (this.#givenUp) socket.destroy();
+    } catch (error) {
+      this.#fail(error instanceof Error ? error : new Error(String(error)));
+      this.#end();
+      throw error;
     }
+  }
+
+  #end(): void {
+    this.#parts.onClose(this);
+    this.#gone.resolve();
   }
 
   /** @returns whether to read on. */
@@ -216,9 +223,9 @@ export class Connection {
       resume: () => {
         if (this.#exchange !== exchange) return;
         // What we did not read is not the other side's silence.
-        this.#socket.setTimeout(this.#parts.timeouts.bodyMs);
+        this.#socket?.setTimeout(this.#parts.timeouts.bodyMs);
         this.#stopped = false;
-        this.#socket.resume();
+        this.#socket?.resume();
       },
       ended: (exact: boolean) => this.#over(exchange, exact ? exchange.keepMs : 0),
       cut: () => this.#over(exchange, 0),
@@ -230,15 +237,15 @@ export class Connection {
     this.#exchange = undefined;
     this.#answers += 1;
     exchange.release();
-    const keep = this.#socket.destroyed ? 0 : keepMs;
-    if (keep === 0) this.#socket.destroy();
-    else if (this.#stopped) this.#socket.resume();
+    const keep = this.usable ? keepMs : 0;
+    if (keep === 0) this.#socket?.destroy();
+    else if (this.#stopped) this.#socket?.resume();
     this.#stopped = false;
     this.#parts.onFree(this, keep);
   }
 
   #silent(): void {
-    if (this.#exchange === undefined) this.#socket.destroy();
+    if (this.#exchange === undefined) this.#socket?.destroy();
     else if (!this.#stopped) this.destroy(new WireFault("WIRE_BODY_TIMEOUT", "the other side stopped sending"));
   }
 
@@ -249,7 +256,7 @@ export class Connection {
       const stale = this.#answers > 0 && exchange?.heard === false;
       const ended = () => new WireFault("WIRE_CLOSED", "the other side ended the connection", stale, { cause: error });
       this.#fail(error === undefined || isReset(error) ? ended() : error);
-      this.#socket.destroy();
+      this.#socket?.destroy();
       return;
     }
     exchange.intake.endOfConnection(error);
@@ -268,9 +275,4 @@ export class Connection {
     exchange.answered.reject(error);
     this.#parts.onFree(this, 0);
   }
-}
-
-/** An end without a goodbye: whether the connection was stale is for us to say, who know what it has brought. */
-function isReset(error: Error): boolean {
-  return ["ECONNRESET", "EPIPE"].includes(errnoOf(error) ?? "");
 }

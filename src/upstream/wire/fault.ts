@@ -2,6 +2,8 @@
  * What goes wrong on a connection of our own, with a code that `trouble.ts` puts into words. Errors of the socket and of
  * TLS come through as they are, but for a reset before an answer: that is an end like any other.
  */
+import { errnoOf } from "../../base/failure.ts";
+
 export type WireCode =
   /** The other side ended the connection before its answer was whole. */
   | "WIRE_CLOSED"
@@ -29,4 +31,9 @@ export class WireFault extends Error {
 
 export function malformed(what: string): WireFault {
   return new WireFault("WIRE_MALFORMED", what);
+}
+
+/** An end without a goodbye: whether the connection was stale is for us to say, who know what it has brought. */
+export function isReset(error: unknown): boolean {
+  return ["ECONNRESET", "EPIPE"].includes(errnoOf(error) ?? "");
 }

@@ -12,7 +12,10 @@ import { WireFault } from "./fault.ts";
 
 /** What a field may hold (RFC 9110 §5.5); tokens in ours come from other servers. */
 const FIELD = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+: [\t\x20-\x7e\x80-\xff]*$/;
-const TARGET = /^\/[\x21-\x7e]*$/;
+/** A path, or the whole URL where a proxy is asked for it (RFC 9112 §3.2). */
+const TARGET = /^(?:http:\/\/[\x21-\x7e]+)?\/[\x21-\x7e]*$/;
+/** Kept connections are left after so long, so that another answer of the DNS is followed. */
+export const MAX_AGE_MS = 5 * 60_000;
 
 export interface PoolOptions {
   readonly dialing: Dialing;
@@ -24,6 +27,8 @@ export interface PoolOptions {
 
 export interface PoolRequest {
   readonly method: string;
+  /** What the request line names. */
+  readonly target: string;
   readonly headers: Readonly<Record<string, string>>;
   /** Governs the body as well. */
   readonly signal: AbortSignal;
@@ -59,8 +64,8 @@ export class Pool {
    * One exchange. Rejects with whatever the connection failed with, or the signal's reason.
    * The body holds its connection until it is read to its end or destroyed.
    */
-  async request(url: URL, { method, headers, signal }: PoolRequest): Promise<WireAnswer> {
-    const head = headOf(url, method, headers);
+  async request(url: URL, { method, target, headers, signal }: PoolRequest): Promise<WireAnswer> {
+    const head = headOf(url, method, target, headers);
     const release = await this.#slots.take(signal);
     let connection: Connection | undefined;
     try {
@@ -87,6 +92,7 @@ export class Pool {
   }
 
   #take(url: URL): Connection {
+    for (const connection of [...this.#idle]) if (this.#isOld(connection)) this.#discard(connection);
     const kept = [...this.#idle].findLast(({ origin, usable }) => usable && origin === url.origin);
     if (kept !== undefined) {
       this.#idle.delete(kept);
@@ -103,12 +109,16 @@ export class Pool {
   }
 
   #freed(connection: Connection, keepMs: number): void {
-    if (keepMs > 0 && !this.#shut) {
+    if (keepMs > 0 && !this.#shut && !this.#isOld(connection)) {
       this.#idle.add(connection);
       connection.idle(keepMs);
     } else this.#discard(connection);
     this.#releases.get(connection)?.();
     this.#releases.delete(connection);
+  }
+
+  #isOld({ bornAt }: Connection): boolean {
+    return this.#parts.clock.now() - bornAt > MAX_AGE_MS;
   }
 
   #forget(origin: string): void {
@@ -124,8 +134,7 @@ export class Pool {
 }
 
 /** @throws Error for what would be read as something else than it is. */
-function headOf(url: URL, method: string, headers: Readonly<Record<string, string>>): string {
-  const target = `${url.pathname}${url.search}`;
+function headOf(url: URL, method: string, target: string, headers: Readonly<Record<string, string>>): string {
   if (!TARGET.test(target)) throw new Error("a path that cannot be sent");
   const fields = Object.entries({ host: url.host, connection: "keep-alive", ...headers }).map(
     ([name, value]) => `${name}: ${value}`,

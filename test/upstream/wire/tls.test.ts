@@ -8,6 +8,7 @@ import { type TestContext, test } from "node:test";
 import { createSecureContext, type TLSSocket, type TlsOptions } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { systemClock } from "../../../src/base/clock.ts";
+import { Proxies } from "../../../src/upstream/proxies.ts";
 import { failureOf } from "../../../src/upstream/trouble.ts";
 import { Dialing } from "../../../src/upstream/wire/dialing.ts";
 import { Pool } from "../../../src/upstream/wire/pool.ts";
@@ -193,6 +194,10 @@ test("a name with an address where nobody listens is reached at the next, by the
   const server = await secure(t, sendBytes);
   const context = { secureContext: createSecureContext({ ca: readFileSync(pem("server")) }), rejectUnauthorized: true };
   const dialing = new Dialing({
+    name: "reg.test",
+    proxies: new Proxies({}),
+    clock: systemClock,
+    connectMs: 5000,
     allowPrivate: true,
     trustOf: () => context,
     network: {
@@ -207,7 +212,7 @@ test("a name with an address where nobody listens is reached at the next, by the
   const pool = new Pool({ dialing, timeouts, clock: systemClock, connections: 2 });
   t.after(() => pool.close());
   for (const url of [`http://localhost:${plain.port}/`, `https://localhost:${server.port}/`]) {
-    const { body } = await pool.request(new URL(url), { method: "GET", headers: {}, signal: never });
+    const { body } = await pool.request(new URL(url), { method: "GET", target: "/", headers: {}, signal: never });
     assert.ok((await readAll(body)).equals(bytes));
   }
 });
