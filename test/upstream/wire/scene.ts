@@ -25,7 +25,7 @@ export interface RawServer {
 export async function serve(
   t: TestContext,
   answer: (socket: Socket, request: string, count: number) => void,
-  { tls, host = "127.0.0.1" }: { tls?: TlsOptions; host?: string } = {},
+  { tls, host = "127.0.0.1", port: wanted = 0 }: { tls?: TlsOptions; host?: string; port?: number } = {},
 ): Promise<RawServer> {
   const sockets: Socket[] = [];
   let count = 0;
@@ -45,7 +45,7 @@ export async function serve(
   };
   const server: Server = tls === undefined ? createServer(onSocket) : createTlsServer(tls, onSocket);
   server.on("tlsClientError", () => {});
-  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  await new Promise<void>((resolve) => server.listen(wanted, host, resolve));
   t.after(() => {
     for (const socket of sockets) socket.destroy();
     return new Promise<void>((resolve) => server.close(() => resolve()));
