@@ -1,0 +1,74 @@
+/**
+ * GitHub's registry.
+ *
+ * - A token is needed for public packages too, and is refused for what is not there or not ours: 403 DENIED
+ *   (deliveryhero/helm-charts#765, ricoberger/echoserver#13).
+ * - Personal access token as password: GitHub docs, "Working with the Container registry".
+ * - `Accept` must name the manifest's type (Mic92/niks3#229). No referrers API: 404 (comparison tables of 2026).
+ * - 429 says in its text how long to wait, and in no header: dependabot/cli#380, falcosecurity/plugins#1069.
+ */
+import { Shelves } from "../../shelves.ts";
+import { ociError } from "../answers.ts";
+import { type Enclosure, type Family, stock, Turnstile } from "../enclosure.ts";
+import { Registry } from "../registry.ts";
+import { AZURE, redirectTo, Storage } from "../storage.ts";
+import { bearerGate, TokenServer } from "../tokenserver.ts";
+import type { Account } from "../visit.ts";
+
+const ACCOUNT: Account = { username: "octocat", password: "ghp_zooZooZooZooZooZooZooZooZooZooZooZoo" };
+const DENIED = ociError(403, "DENIED", "denied");
+
+function enclosure(account: Account | undefined): Enclosure {
+  const shelves = new Shelves();
+  const first = account === undefined ? "acme/public/app" : "acme/private";
+  const names = { first, second: "acme/worker", lone: "acme/lone", absent: "acme/absent" };
+  const isThere = (name: string) => shelves.find(name) !== undefined;
+  const tokens = new TokenServer({
+    host: "ghcr.io",
+    path: "/token",
+    service: "ghcr.io",
+    accounts: [ACCOUNT],
+    mayPull: (name, who) => isThere(name) && (who !== undefined || name !== "acme/private"),
+    reply: (token) => ({ token }),
+    wrongPassword: DENIED,
+    denied: DENIED,
+  });
+  const storage = new Storage({ host: "pkg-containers.githubusercontent.com", flavour: AZURE });
+  const turnstile = new Turnstile(ociError(429, "TOOMANYREQUESTS", "retry-after: 1.16364ms, allowed: 44000/minute"));
+  const registry = new Registry({
+    shelves,
+    gate: bearerGate({
+      tokens,
+      challenge: ({ realm, repository }) =>
+        `Bearer realm="${realm}",service="ghcr.io",scope="repository:${repository ?? "user/image"}:pull"`,
+      unauthorized: () => ociError(401, "UNAUTHORIZED", "authentication required"),
+      forbidden: () => DENIED,
+    }),
+    enforcesAccept: true,
+    referrers: ociError(404, "MANIFEST_UNKNOWN", "manifest unknown"),
+    openBlob: redirectTo(storage, (digest) => `/ghcr1/blobs/${digest}`),
+    limit: turnstile.pass,
+    unknown: { manifest: () => ociError(404, "MANIFEST_UNKNOWN", "manifest unknown") },
+  });
+  return {
+    upstream: "ghcr.io",
+    account,
+    houses: [
+      { host: "ghcr.io", desks: [tokens, registry] },
+      { host: "pkg-containers.githubusercontent.com", desks: [storage] },
+    ],
+    names,
+    stock: stock(shelves, names),
+    challenges: 1,
+    tokens: { each: 1 },
+    hops: { manifest: 0, blob: 1 },
+    referrers: false,
+    expireTokens: () => tokens.expireAll(),
+    exhaust: turnstile.close,
+  };
+}
+
+export const ghcr: Family = {
+  name: "GHCR",
+  variants: { anonymous: () => enclosure(undefined), "personal access token": () => enclosure(ACCOUNT) },
+};

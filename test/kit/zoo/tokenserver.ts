@@ -1,0 +1,179 @@
+/**
+ * Token servers (distribution, docs/content/spec/auth/token.md and oauth.md) and the gates that take their tokens.
+ *
+ * Strict: a token is good for the repositories it was given for, until it is expired, at the registry it was given for.
+ */
+import { randomBytes } from "node:crypto";
+import { json, ociError } from "./answers.ts";
+import type { Gate } from "./registry.ts";
+import {
+  type Account,
+  type Answer,
+  type Desk,
+  findBasic,
+  findBearer,
+  isSameAccount,
+  type Visit,
+  type VisitKind,
+} from "./visit.ts";
+
+export interface TokenServerOptions {
+  readonly host: string;
+  readonly path: string;
+  /** Another one in the question is refused; null: none is expected, and none is looked at. */
+  readonly service: string | null;
+  readonly accounts?: readonly Account[];
+  /** Undefined is whoever comes without a password. */
+  readonly mayPull: (repository: string, account: Account | undefined) => boolean;
+  /** A scope that is good for all repositories. */
+  readonly scopeOfAll?: string;
+  /** True: whoever is known gets a token for all they may pull, whatever the scope. */
+  readonly ignoresScope?: boolean;
+  readonly reply?: (token: string, account: Account | undefined) => object;
+  /** Refuses whoever has no password; default they get a token as everybody. */
+  readonly anonymous?: Answer;
+  readonly wrongPassword?: Answer;
+  /** Instead of a token for less than was asked for. */
+  readonly denied?: Answer;
+}
+
+interface Grant {
+  readonly mayPull: (repository: string) => boolean;
+  expired: boolean;
+}
+
+/** A token as large as the JSON Web Tokens of the large registries are. */
+const TOKEN_BYTES = 750;
+
+export class TokenServer implements Desk {
+  readonly #options: TokenServerOptions;
+  readonly #grants = new Map<string, Grant>();
+
+  constructor(options: TokenServerOptions) {
+    this.#options = options;
+  }
+
+  get realm(): string {
+    return `https://${this.#options.host}${this.#options.path}`;
+  }
+
+  /** Ends the life of every token that was given so far. */
+  expireAll(): void {
+    for (const grant of this.#grants.values()) grant.expired = true;
+  }
+
+  find(token: string | undefined): Grant | undefined {
+    return token === undefined ? undefined : this.#grants.get(token);
+  }
+
+  kindOf(visit: Visit): VisitKind | undefined {
+    return visit.path === this.#options.path ? "token" : undefined;
+  }
+
+  /** Passwords go to whoever gives tokens; tokens never do. */
+  owns(authorization: string): boolean {
+    return findBasic(authorization) !== undefined;
+  }
+
+  answer(visit: Visit): Answer {
+    const { service, accounts = [], mayPull, scopeOfAll, ignoresScope, anonymous, denied } = this.#options;
+    const {
+      wrongPassword = ociError(401, "UNAUTHORIZED", "authentication required"),
+      reply = (token: string) => ({ token, expires_in: 300, issued_at: new Date().toISOString() }),
+    } = this.#options;
+    if (visit.method !== "GET") return ociError(405, "UNSUPPORTED", "The operation is unsupported.");
+    if (service !== null && visit.query.get("service") !== service)
+      return ociError(400, "UNSUPPORTED", "unknown service");
+    const shown = findBasic(visit.authorization);
+    const account = accounts.find((one) => isSameAccount(one, shown));
+    if (visit.authorization !== undefined && account === undefined) return wrongPassword;
+    if (account === undefined && anonymous !== undefined) return anonymous;
+    const scopes = visit.query.getAll("scope").flatMap((scope) => scope.split(" "));
+    const wanted = scopes.flatMap((scope) => /^repository:(.+):(?:.*,)?pull(?:,.*)?$/.exec(scope)?.[1] ?? []);
+    if (denied !== undefined && wanted.some((name) => !mayPull(name, account))) return denied;
+    const all = ignoresScope === true || (scopeOfAll !== undefined && scopes.includes(scopeOfAll));
+    const token = randomBytes(TOKEN_BYTES).toString("base64url");
+    this.#grants.set(token, {
+      mayPull: (name) => (all || wanted.includes(name)) && mayPull(name, account),
+      expired: false,
+    });
+    return json(reply(token, account));
+  }
+}
+
+/** What a challenge is made of. `error` is as RFC 6750 §3.1 has it. */
+export interface ChallengeParts {
+  readonly realm: string;
+  readonly repository: string | undefined;
+  readonly error: "invalid_token" | "insufficient_scope" | undefined;
+}
+
+export interface BearerGateOptions {
+  readonly tokens: TokenServer;
+  readonly challenge: (parts: ChallengeParts) => string | readonly string[];
+  /** What a 401 looks like, besides the challenge. */
+  readonly unauthorized?: (repository: string | undefined) => Answer;
+  /** Instead of a 401 for a token that is good, for something else. */
+  readonly forbidden?: (repository: string) => Answer;
+  /** Passwords that are taken here too. */
+  readonly accounts?: readonly Account[];
+  /** Needs no token. */
+  readonly isOpen?: (repository: string, visit: Visit) => boolean;
+}
+
+/** distribution, registry/handlers/app.go. */
+const UNAUTHORIZED = (repository: string | undefined) =>
+  ociError(
+    401,
+    "UNAUTHORIZED",
+    "authentication required",
+    repository === undefined ? null : [{ Type: "repository", Class: "", Name: repository, Action: "pull" }],
+  );
+
+export function bearerGate(options: BearerGateOptions): Gate {
+  const { tokens, challenge, unauthorized = UNAUTHORIZED, forbidden, accounts = [], isOpen } = options;
+  const isPassword = (authorization: string | undefined) =>
+    accounts.some((account) => isSameAccount(account, findBasic(authorization)));
+  return {
+    owns: (authorization) => tokens.find(findBearer(authorization)) !== undefined || isPassword(authorization),
+    refusal(visit, repository) {
+      const { authorization } = visit;
+      if (isPassword(authorization)) return undefined;
+      if (repository !== undefined && isOpen?.(repository, visit) === true) {
+        return undefined;
+      }
+      const grant = tokens.find(findBearer(authorization));
+      const live = grant?.expired === false;
+      if (live && (repository === undefined || grant.mayPull(repository))) return undefined;
+      if (live && repository !== undefined && forbidden !== undefined) return forbidden(repository);
+      const error = authorization === undefined ? undefined : live ? "insufficient_scope" : "invalid_token";
+      const { status, headers, body } = unauthorized(repository);
+      const said = challenge({ realm: tokens.realm, repository, error });
+      return { status, body, headers: { ...headers, "www-authenticate": said } };
+    },
+  };
+}
+
+/** `scope="…"` and `error="…"`, as most write them. */
+export function scopeAndError({ repository, error }: ChallengeParts): string {
+  const scope = repository === undefined ? "" : `,scope="repository:${repository}:pull"`;
+  return `${scope}${error === undefined ? "" : `,error="${error}"`}`;
+}
+
+export interface BasicGateOptions {
+  readonly accounts: readonly Account[];
+  readonly challenge: string;
+  /** What a 401 looks like, besides the challenge. */
+  readonly unauthorized?: Answer;
+}
+
+/** A registry without token server. */
+export function basicGate({ accounts, challenge, unauthorized = UNAUTHORIZED(undefined) }: BasicGateOptions): Gate {
+  return {
+    owns: (authorization) => findBasic(authorization) !== undefined,
+    refusal({ authorization }) {
+      if (accounts.some((account) => isSameAccount(account, findBasic(authorization)))) return undefined;
+      return { ...unauthorized, headers: { ...unauthorized.headers, "www-authenticate": challenge } };
+    },
+  };
+}
