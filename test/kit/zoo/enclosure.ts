@@ -28,6 +28,8 @@ export interface Enclosure {
   readonly tags?: boolean;
   /** What a request costs besides itself whose token has expired; default one of each. */
   readonly renewal?: { readonly challenges: number; readonly tokens: number };
+  /** What clients are told where our password is wrong, and the registry does not say that it is; default 502. */
+  readonly wrongPassword?: 404;
   /** Ends the life of the tokens that were given. */
   readonly expireTokens?: () => void;
   /** From then on every request to the API is refused as this family refuses who asks too often. */

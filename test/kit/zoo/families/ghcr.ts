@@ -63,6 +63,8 @@ function enclosure(account: Account | undefined): Enclosure {
     tokens: { each: 1 },
     hops: { manifest: 0, blob: 1 },
     referrers: false,
+    // A repository that is not there is answered in the same words.
+    wrongPassword: 404,
     expireTokens: () => tokens.expireAll(),
     exhaust: turnstile.close,
   };
