@@ -22,6 +22,11 @@ export interface LoggedRequest {
 export interface OriginOptions {
   /** An htpasswd file's line (bcrypt), and what it was made of. */
   readonly login?: { readonly username: string; readonly password: string; readonly line: string };
+  /** The registry's settings of `auth.token`, and what lets us push to a repository. */
+  readonly tokens?: {
+    readonly settings: Readonly<Record<string, string>>;
+    readonly authorizationToPush: (repository: string) => string;
+  };
 }
 
 const LINE = /"(\w+) (\S+) HTTP\/[\d.]+" (\d+) /;
@@ -30,14 +35,14 @@ const PATH = /^\/v2\/(.+)\/(manifests|blobs)\/([^/?]+)(?:\?.*)?$/;
 export class Origin {
   readonly url: string;
   readonly #service: Service;
-  readonly #headers: Record<string, string>;
+  readonly #headersFor: (repository: string) => Record<string, string>;
   #readFrom = 0;
   #marks = 0;
 
-  private constructor(url: string, service: Service, headers: Record<string, string>) {
+  private constructor(url: string, service: Service, headersFor: (repository: string) => Record<string, string>) {
     this.url = url;
     this.#service = service;
-    this.#headers = headers;
+    this.#headersFor = headersFor;
   }
 
   /** Its content lies below `dir`, which whoever calls removes. */
@@ -57,6 +62,8 @@ export class Origin {
       const pair = `${options.login.username}:${options.login.password}`;
       headers["authorization"] = `Basic ${Buffer.from(pair).toString("base64")}`;
     }
+    const { tokens } = options;
+    if (tokens !== undefined) config["auth"] = { token: tokens.settings };
     const file = join(dir, "registry.yml");
     // JSON is YAML.
     await writeFile(file, JSON.stringify(config));
@@ -64,8 +71,11 @@ export class Origin {
       "serve",
       file,
     ]);
-    const origin = new Origin(`http://127.0.0.1:${port}`, service, headers);
-    await service.until(async () => (await get(`${origin.url}/v2/`, { headers })).status === 200);
+    const origin = new Origin(`http://127.0.0.1:${port}`, service, (repository) =>
+      tokens === undefined ? headers : { authorization: tokens.authorizationToPush(repository) },
+    );
+    const ready = tokens === undefined ? 200 : 401;
+    await service.until(async () => (await get(`${origin.url}/v2/`, { headers })).status === ready);
     return origin;
   }
 
@@ -75,7 +85,7 @@ export class Origin {
     else for (const [digest, bytes] of image.blobs) await this.#pushBlob(repository, digest, bytes);
     const answer = await get(`${this.url}/v2/${repository}/manifests/${tag ?? image.digest}`, {
       method: "PUT",
-      headers: { ...this.#headers, "content-type": image.mediaType },
+      headers: { ...this.#headersFor(repository), "content-type": image.mediaType },
       body: image.manifest,
     });
     if (answer.status !== 201) throw new Error(`manifest refused: ${answer.status} ${answer.body}`);
@@ -121,7 +131,7 @@ export class Origin {
   }
 
   async #pushBlob(repository: string, digest: string, bytes: Buffer): Promise<void> {
-    const headers = this.#headers;
+    const headers = this.#headersFor(repository);
     const begun = await get(`${this.url}/v2/${repository}/blobs/uploads/`, { method: "POST", headers });
     const location = new URL(begun.headers.location ?? "", this.url);
     location.searchParams.set("digest", digest);
@@ -139,7 +149,7 @@ export class Origin {
     await sleep(100);
     this.#marks += 1;
     const mark = `test-mark=${this.#marks} `;
-    await get(`${this.url}/v2/?${mark.trim()}`, { headers: this.#headers });
+    await get(`${this.url}/v2/?${mark.trim()}`, { headers: this.#headersFor("") });
     await this.#service.until(() => this.#service.stdout.includes(mark), 5_000);
   }
 }
