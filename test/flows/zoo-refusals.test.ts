@@ -34,7 +34,7 @@ for (const { name, variants } of FAMILIES) {
 async function refused(enclosure: Enclosure, account: Account): Promise<void> {
   const { names, wrongPassword = 502 } = enclosure;
   await using zoo = await Zoo.open(enclosure.houses);
-  await using mirror = await mirrorOf(zoo, enclosure, { account });
+  await using mirror = await mirrorOf(zoo, [enclosure], { account });
   const url = `${mirror.url}/v2/${names.first}/manifests/${TAG}`;
   const shown = () => takeVisits(zoo).filter(({ headers }) => headers.authorization !== undefined).length;
   const answer = await get(url);
@@ -52,7 +52,7 @@ for (const { name, variants } of FAMILIES) {
     const { names, stock } = enclosure;
     await using zoo = await Zoo.open(enclosure.houses);
     const clock = new ManualClock();
-    await using mirror = await mirrorOf(zoo, enclosure, { clock });
+    await using mirror = await mirrorOf(zoo, [enclosure], { clock });
     await pull(mirror, names.first, stock.first);
     enclosure.exhaust?.();
     const missing = await get(`${mirror.url}/v2/${names.second}/manifests/${stock.second.digest}`);

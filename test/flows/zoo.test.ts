@@ -28,7 +28,7 @@ for (const { name, variants, todo } of FAMILIES) {
 async function visit(enclosure: Enclosure): Promise<void> {
   const { names, stock } = enclosure;
   await using zoo = await Zoo.open(enclosure.houses);
-  await using mirror = await mirrorOf(zoo, enclosure);
+  await using mirror = await mirrorOf(zoo, [enclosure]);
   for (const which of ["first", "second"] as const) {
     await pull(mirror, names[which], stock[which]);
     assert.deepEqual(costOf(takeVisits(zoo)), expectedCost(enclosure, which), `cold pull of the ${which}`);

@@ -2,8 +2,10 @@
  * One family of registries, set up with its hosts and two repositories, and what is to be expected of it.
  */
 
+import { BufferContent, seededBytes } from "../content.ts";
 import { makeImage, makeIndex, type TestImage, type TestIndex } from "../image.ts";
 import type { Shelves } from "../shelves.ts";
+import type { Storage } from "./storage.ts";
 import type { Account, Answer, House } from "./visit.ts";
 
 export interface Enclosure {
@@ -13,6 +15,8 @@ export interface Enclosure {
   readonly settings?: Readonly<Record<string, unknown>>;
   /** Undefined is anonymous. */
   readonly account?: Account | undefined;
+  /** Credentials in another form than a name and a password. */
+  readonly credentials?: readonly object[] | undefined;
   readonly houses: readonly House[];
   /** As clients name them: two with a whole image, one with a lone blob. */
   readonly names: Names;
@@ -26,6 +30,8 @@ export interface Enclosure {
   readonly referrers: boolean;
   /** False: there is no list of tags either. */
   readonly tags?: boolean;
+  /** Where blobs are. */
+  readonly storage?: Storage;
   /** What a request costs besides itself whose token has expired; default one of each. */
   readonly renewal?: { readonly challenges: number; readonly tokens: number };
   /** What clients are told where our password is wrong, and the registry does not say that it is; default 502. */
@@ -62,16 +68,28 @@ export interface Stock {
 
 export const TAG = "1.27.4-alpine";
 
+const NOISE = seededBytes(90_000, 601);
+let salt = 0;
+
+/** Bytes that no other enclosure has, so that what each costs can be counted. */
+function layer(sizeBytes: number): Buffer {
+  const bytes = Buffer.from(NOISE.subarray(0, sizeBytes));
+  salt += 1;
+  bytes.writeUInt32LE(salt);
+  return bytes;
+}
+
 /** Puts what is pulled into the registry, under the names that it has there. Nothing is shared between the two images. */
 export function stock(shelves: Shelves, names: Omit<Names, "absent">): Stock {
-  const layers = [1_200, 24_000, 90_000];
-  const index = (seed: number) =>
-    makeIndex([makeImage({ seed, layers }), makeImage({ seed: seed + 1, layers: [30_000], architecture: "arm64" })]);
-  const first = index(601);
-  const second = index(611);
+  const index = () =>
+    makeIndex([
+      makeImage({ layers: [layer(1_200), layer(24_000), layer(90_000)] }),
+      makeImage({ layers: [layer(30_000)], architecture: "arm64" }),
+    ]);
+  const first = index();
+  const second = index();
   const signature = makeImage({
-    seed: 621,
-    layers: [300],
+    layers: [layer(300)],
     subject: first.descriptor,
     artifactType: "application/vnd.dev.sigstore.bundle.v0.3+json",
   });
@@ -79,10 +97,8 @@ export function stock(shelves: Shelves, names: Omit<Names, "absent">): Stock {
   for (const tag of ["1.26.0", "latest"]) shelves.add(names.first, first, tag);
   shelves.add(names.first, signature);
   shelves.add(names.second, second, TAG);
-  const lone = makeImage({ seed: 631, layers: [5_000] });
-  const loneBlob = lone.layers[0];
-  if (loneBlob === undefined) throw new Error("an image of one layer has one");
-  for (const blob of lone.blobs.values()) shelves.addBlob(names.lone, blob);
+  const loneBlob = new BufferContent(layer(5_000));
+  shelves.addBlob(names.lone, loneBlob);
   return { first, second, signature, loneBlob };
 }
 

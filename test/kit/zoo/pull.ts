@@ -50,21 +50,23 @@ export function expectedCost(enclosure: Enclosure, which: "first" | "second"): C
   };
 }
 
-/** A mirror of one registry, which is reached under its own name by the zoo's network. */
+/** A mirror of these registries, which are reached under their own names by the zoo's network. */
 export function mirrorOf(
   zoo: Zoo,
-  { upstream, settings, account: own }: Enclosure,
-  { account = own, ...options }: Partial<TestMirrorOptions> & { readonly account?: Account | undefined } = {},
+  enclosures: readonly Enclosure[],
+  { account, ...options }: Partial<TestMirrorOptions> & { readonly account?: Account | undefined } = {},
 ): Promise<TestMirror> {
-  const each = {
-    url: undefined,
-    allowPrivate: false,
-    credentials: account === undefined ? [] : [account],
-    ...settings,
+  const settingsOf = ({ settings, account: own, credentials }: Enclosure) => {
+    const shown = account ?? own;
+    return {
+      ...{ url: undefined, allowPrivate: false },
+      credentials: credentials ?? (shown === undefined ? [] : [shown]),
+      ...settings,
+    };
   };
   return TestMirror.start({
-    upstreams: { [upstream]: `https://${upstream}` },
-    each: { [upstream]: each },
+    upstreams: Object.fromEntries(enclosures.map(({ upstream }) => [upstream, `https://${upstream}`])),
+    each: Object.fromEntries(enclosures.map((enclosure) => [enclosure.upstream, settingsOf(enclosure)])),
     network: zoo.network,
     ...options,
   });

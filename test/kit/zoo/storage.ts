@@ -130,6 +130,7 @@ export interface StorageOptions {
 export class Storage implements Desk {
   readonly #options: StorageOptions;
   readonly #signed = new Map<string, Signed>();
+  #cutAfterBytes: number | undefined;
 
   constructor(options: StorageOptions) {
     this.#options = options;
@@ -141,6 +142,11 @@ export class Storage implements Desk {
     const signature = randomBytes(32).toString("hex");
     this.#signed.set(signature, { method, path, content, expired: false });
     return `https://${host}${path}?${flavour.query(signature)}`;
+  }
+
+  /** The next body breaks off, and its URL is no good any more. */
+  breakNext(afterBytes: number): void {
+    this.#cutAfterBytes = afterBytes;
   }
 
   expireAll(): void {
@@ -163,11 +169,13 @@ export class Storage implements Desk {
       signed !== undefined && !signed.expired && signed.path === visit.path && signed.method === visit.method;
     if (!good) return flavour.mismatch;
     const { content } = signed;
-    return {
-      status: 200,
-      headers: { "accept-ranges": "bytes", etag: '"0123456789abcdef"', ...flavour.headers },
-      body: content,
-    };
+    const cutAfterBytes = visit.method === "GET" ? this.#cutAfterBytes : undefined;
+    if (cutAfterBytes !== undefined) {
+      this.#cutAfterBytes = undefined;
+      signed.expired = true;
+    }
+    const headers = { "accept-ranges": "bytes", etag: '"0123456789abcdef"', ...flavour.headers };
+    return { status: 200, headers, body: content, cutAfterBytes };
   }
 }
 

@@ -31,7 +31,7 @@ for (const { name, variants } of FAMILIES) {
     const enclosure = open();
     const { names, stock } = enclosure;
     await using zoo = await Zoo.open(enclosure.houses);
-    await using mirror = await mirrorOf(zoo, enclosure);
+    await using mirror = await mirrorOf(zoo, [enclosure]);
     await pull(mirror, names.first, stock.first);
     const first = costOf(takeVisits(zoo));
     await pull(mirror, names.second, stock.second);

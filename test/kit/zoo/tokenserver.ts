@@ -70,9 +70,9 @@ export class TokenServer implements Desk {
     return visit.path === this.#options.path ? "token" : undefined;
   }
 
-  /** Passwords go to whoever gives tokens; tokens never do. */
+  /** Its own passwords, and no token. */
   owns(authorization: string): boolean {
-    return findBasic(authorization) !== undefined;
+    return this.#options.accounts?.some((one) => isSameAccount(one, findBasic(authorization))) ?? false;
   }
 
   answer(visit: Visit): Answer {
@@ -117,6 +117,8 @@ export interface BearerGateOptions {
   readonly forbidden?: (repository: string) => Answer;
   /** Passwords that are taken here too. */
   readonly accounts?: readonly Account[];
+  /** What is taken for a token though no token server gave it. */
+  readonly bearers?: readonly string[];
   /** Needs no token. */
   readonly isOpen?: (repository: string, visit: Visit) => boolean;
 }
@@ -131,9 +133,10 @@ const UNAUTHORIZED = (repository: string | undefined) =>
   );
 
 export function bearerGate(options: BearerGateOptions): Gate {
-  const { tokens, challenge, unauthorized = UNAUTHORIZED, forbidden, accounts = [], isOpen } = options;
+  const { tokens, challenge, unauthorized = UNAUTHORIZED, forbidden, accounts = [], bearers = [], isOpen } = options;
   const isPassword = (authorization: string | undefined) =>
-    accounts.some((account) => isSameAccount(account, findBasic(authorization)));
+    accounts.some((account) => isSameAccount(account, findBasic(authorization))) ||
+    bearers.includes(findBearer(authorization) ?? "");
   return {
     owns: (authorization) => tokens.find(findBearer(authorization)) !== undefined || isPassword(authorization),
     refusal(visit, repository) {
@@ -169,10 +172,12 @@ export interface BasicGateOptions {
 
 /** A registry without token server. */
 export function basicGate({ accounts, challenge, unauthorized = UNAUTHORIZED(undefined) }: BasicGateOptions): Gate {
+  const isPassword = (authorization: string | undefined) =>
+    accounts.some((account) => isSameAccount(account, findBasic(authorization)));
   return {
-    owns: (authorization) => findBasic(authorization) !== undefined,
+    owns: isPassword,
     refusal({ authorization }) {
-      if (accounts.some((account) => isSameAccount(account, findBasic(authorization)))) return undefined;
+      if (isPassword(authorization)) return undefined;
       return { ...unauthorized, headers: { ...unauthorized.headers, "www-authenticate": challenge } };
     },
   };

@@ -23,6 +23,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | readonly string[]>>;
   readonly body: Content | Buffer;
+  /** The connection ends after so many bytes of the body. */
+  readonly cutAfterBytes?: number | undefined;
 }
 
 /** One role of a host: API, token server, storage. A host may have several. */

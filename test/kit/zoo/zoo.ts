@@ -160,7 +160,11 @@ async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
 }
 
 /** With the length of the body even where there is none (HEAD), as all of them send it. */
-async function deliver({ status, headers, body }: Answer, visit: Visit, response: ServerResponse): Promise<void> {
+async function deliver(
+  { status, headers, body, cutAfterBytes }: Answer,
+  visit: Visit,
+  response: ServerResponse,
+): Promise<void> {
   const size = Buffer.isBuffer(body) ? body.length : body.sizeBytes;
   const fields: Record<string, string | string[]> = {};
   for (const [name, value] of Object.entries(headers)) fields[name] = typeof value === "string" ? value : [...value];
@@ -171,6 +175,12 @@ async function deliver({ status, headers, body }: Answer, visit: Visit, response
   fields["content-length"] ??= String(end - start);
   response.writeHead(range === undefined ? status : 206, fields);
   if (visit.method === "HEAD" || status === 304) return void response.end();
+  if (cutAfterBytes !== undefined && !Buffer.isBuffer(body)) {
+    for (const chunk of body.read(start, Math.min(end, start + cutAfterBytes))) response.write(chunk);
+    // What was written is with the kernel first: a cut, not a reset in its place.
+    await new Promise<void>((resolve) => response.write("", () => resolve()));
+    return void response.destroy();
+  }
   if (Buffer.isBuffer(body)) return void response.end(body.subarray(start, end));
   for (const chunk of body.read(start, end)) response.write(chunk);
   response.end();

@@ -124,6 +124,7 @@ function enclosure({ upstream, url, prefix = "", key, scheme, redirects }: Metho
     hops: { manifest: 0, blob: redirects ? 1 : 0 },
     referrers: true,
     ...(scheme === "bearer" ? { expireTokens: () => tokens.expireAll() } : {}),
+    ...(redirects ? { storage } : {}),
     exhaust: turnstile.close,
   };
 }

@@ -88,6 +88,7 @@ function enclosure(account: Account | undefined): Enclosure {
     hops: { manifest: 0, blob: 1 },
     referrers: true,
     expireTokens: () => tokens.expireAll(),
+    storage,
     exhaust: turnstile.close,
   };
 }

@@ -68,9 +68,12 @@ function privateRegistry(): Enclosure {
     tokens: { each: 0 },
     hops: { manifest: 0, blob: 1 },
     referrers: true,
+    storage,
     exhaust: turnstile.close,
   };
 }
+
+const PUBLIC_ACCOUNT: Account = { username: "AWS", password: `${ACCOUNT.password.slice(0, 1_200)}public` };
 
 function publicRegistry(account: Account | undefined): Enclosure {
   const shelves = new Shelves();
@@ -79,7 +82,7 @@ function publicRegistry(account: Account | undefined): Enclosure {
     host: "public.ecr.aws",
     path: "/token/",
     service: "public.ecr.aws",
-    accounts: [ACCOUNT],
+    accounts: [PUBLIC_ACCOUNT],
     mayPull: () => true,
     scopeOfAll: "aws",
     reply: (token) => ({ token }),
@@ -120,6 +123,7 @@ function publicRegistry(account: Account | undefined): Enclosure {
     hops: { manifest: 0, blob: 1 },
     referrers: true,
     expireTokens: () => tokens.expireAll(),
+    storage,
     exhaust: turnstile.close,
   };
 }
@@ -128,5 +132,5 @@ export const ecr: Family = { name: "Amazon ECR", variants: { "AWS password": pri
 
 export const ecrPublic: Family = {
   name: "Amazon ECR Public",
-  variants: { anonymous: () => publicRegistry(undefined), "AWS password": () => publicRegistry(ACCOUNT) },
+  variants: { anonymous: () => publicRegistry(undefined), "AWS password": () => publicRegistry(PUBLIC_ACCOUNT) },
 };

@@ -3,7 +3,8 @@
  *
  * - A token is needed for public packages too, and is refused for what is not there or not ours: 403 DENIED
  *   (deliveryhero/helm-charts#765, ricoberger/echoserver#13).
- * - Personal access token as password: GitHub docs, "Working with the Container registry".
+ * - Personal access token as password: GitHub docs, "Working with the Container registry"; in base64 it is taken for a token
+ *   itself (argocd-image-updater#303).
  * - `Accept` must name the manifest's type (Mic92/niks3#229). No referrers API: 404 (comparison tables of 2026).
  * - 429 says in its text how long to wait, and in no header: dependabot/cli#380, falcosecurity/plugins#1069.
  */
@@ -18,7 +19,9 @@ import type { Account } from "../visit.ts";
 const ACCOUNT: Account = { username: "octocat", password: "ghp_zooZooZooZooZooZooZooZooZooZooZooZoo" };
 const DENIED = ociError(403, "DENIED", "denied");
 
-function enclosure(account: Account | undefined): Enclosure {
+const AS_TOKEN = Buffer.from(ACCOUNT.password).toString("base64");
+
+function enclosure(account: Account | undefined, shown: "password" | "token" = "password"): Enclosure {
   const shelves = new Shelves();
   const first = account === undefined ? "acme/public/app" : "acme/private";
   const names = { first, second: "acme/worker", lone: "acme/lone", absent: "acme/absent" };
@@ -43,6 +46,7 @@ function enclosure(account: Account | undefined): Enclosure {
         `Bearer realm="${realm}",service="ghcr.io",scope="repository:${repository ?? "user/image"}:pull"`,
       unauthorized: () => ociError(401, "UNAUTHORIZED", "authentication required"),
       forbidden: () => DENIED,
+      bearers: [AS_TOKEN],
     }),
     enforcesAccept: true,
     referrers: ociError(404, "MANIFEST_UNKNOWN", "manifest unknown"),
@@ -52,25 +56,31 @@ function enclosure(account: Account | undefined): Enclosure {
   });
   return {
     upstream: "ghcr.io",
-    account,
+    account: shown === "token" ? undefined : account,
+    credentials: shown === "token" ? [{ token: AS_TOKEN }] : undefined,
     houses: [
       { host: "ghcr.io", desks: [tokens, registry] },
       { host: "pkg-containers.githubusercontent.com", desks: [storage] },
     ],
     names,
     stock: stock(shelves, names),
-    challenges: 1,
-    tokens: { each: 1 },
+    challenges: shown === "token" ? 0 : 1,
+    tokens: { each: shown === "token" ? 0 : 1 },
     hops: { manifest: 0, blob: 1 },
     referrers: false,
     // A repository that is not there is answered in the same words.
     wrongPassword: 404,
-    expireTokens: () => tokens.expireAll(),
+    ...(shown === "token" ? {} : { expireTokens: () => tokens.expireAll() }),
+    storage,
     exhaust: turnstile.close,
   };
 }
 
 export const ghcr: Family = {
   name: "GHCR",
-  variants: { anonymous: () => enclosure(undefined), "personal access token": () => enclosure(ACCOUNT) },
+  variants: {
+    anonymous: () => enclosure(undefined),
+    "personal access token": () => enclosure(ACCOUNT),
+    "token as it is": () => enclosure(ACCOUNT, "token"),
+  },
 };

@@ -98,6 +98,7 @@ function registryOf({ host, application, cdn, tokenRealm }: Place, account: Acco
     hops: { manifest: 0, blob: 1 },
     referrers: false,
     expireTokens: () => tokens.expireAll(),
+    storage,
     exhaust: turnstile.close,
   };
 }

@@ -115,6 +115,7 @@ function enclosure({ host, names, challenge, headers }: Place, account: Account 
     hops: { manifest: 0, blob: 1 },
     referrers: true,
     expireTokens: () => tokens.expireAll(),
+    storage,
     exhaust: turnstile.close,
   };
 }

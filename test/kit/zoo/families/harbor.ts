@@ -87,6 +87,7 @@ function enclosure(account: Account | undefined, project: string, stored: "inlin
     referrers: true,
     renewal: account === undefined ? { challenges: 0, tokens: 0 } : { challenges: 1, tokens: 0 },
     expireTokens: () => tokens.expireAll(),
+    ...(stored === "redirected" ? { storage } : {}),
     exhaust: turnstile.close,
   };
 }

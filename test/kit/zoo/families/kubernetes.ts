@@ -97,6 +97,7 @@ function enclosure(second: "open" | "challenging"): Enclosure {
     hops: { manifest: 1, blob: 1 },
     referrers: true,
     ...(second === "open" ? {} : { expireTokens: () => tokens.expireAll() }),
+    storage: bucket,
     exhaust: turnstile.close,
   };
 }

@@ -79,6 +79,7 @@ function acrEnclosure(account: Account | undefined, dataHost: string): Enclosure
     hops: { manifest: 0, blob: 1 },
     referrers: true,
     expireTokens: () => tokens.expireAll(),
+    storage,
     exhaust: turnstile.close,
   };
 }
@@ -114,6 +115,7 @@ function mcrEnclosure(): Enclosure {
     tokens: { each: 0 },
     hops: { manifest: 0, blob: 1 },
     referrers: true,
+    storage,
     exhaust: turnstile.close,
   };
 }

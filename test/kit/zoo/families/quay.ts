@@ -84,6 +84,7 @@ function enclosure(account: Account | undefined): Enclosure {
     hops: { manifest: 0, blob: 1 },
     referrers: true,
     ...(account === undefined ? {} : { expireTokens: () => tokens.expireAll() }),
+    storage,
     exhaust: turnstile.close,
   };
 }

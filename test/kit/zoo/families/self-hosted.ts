@@ -15,7 +15,9 @@ import { type Gate, OPEN, Registry } from "../registry.ts";
 import { basicGate, bearerGate, scopeAndError, TokenServer } from "../tokenserver.ts";
 import type { Account, Answer, House } from "../visit.ts";
 
-const ACCOUNT: Account = { username: "puller", password: "correct:horse battery stäple" };
+/** With what breaks who builds a header by hand: a colon, blanks, letters beyond ASCII. */
+const passwordOf = (host: string): Account => ({ username: "puller", password: `correct:horse stäple of ${host}` });
+const ACCOUNT = passwordOf("registry.example.com");
 const NAMES = { first: "team/app", second: "worker", lone: "team/lone", absent: "team/absent" };
 const NO_ROUTE = text(404, "404 page not found\n");
 
@@ -95,11 +97,12 @@ function distributionBearer(): Enclosure {
 
 function trusted(): Enclosure {
   const host = "dtr.example.com";
+  const account = passwordOf(host);
   const tokens = new TokenServer({
     host,
     path: "/auth/token",
     service: host,
-    accounts: [ACCOUNT],
+    accounts: [account],
     mayPull: (_name, who) => who !== undefined,
     reply: (token) => ({ token, access_token: token, expires_in: 600, issued_at: new Date().toISOString() }),
   });
@@ -107,16 +110,18 @@ function trusted(): Enclosure {
     tokens,
     challenge: (parts) => `Bearer realm="${parts.realm}",service="${host}"${scopeAndError(parts)}`,
   });
-  return enclosure({ host, gate, tokens, account: ACCOUNT, referrers: NO_ROUTE });
+  return enclosure({ host, gate, tokens, account, referrers: NO_ROUTE });
 }
 
-function gitea(headers: "one" | "two", account: Account | undefined): Enclosure {
+function gitea(headers: "one" | "two", isKnown: boolean): Enclosure {
   const host = "git.example.com";
+  const ours = passwordOf(host);
+  const account = isKnown ? ours : undefined;
   const tokens = new TokenServer({
     host,
     path: "/v2/token",
     service: null,
-    accounts: [ACCOUNT],
+    accounts: [ours],
     mayPull: (name) => name !== "team/absent",
     ignoresScope: true,
     reply: (token) => ({ token }),
@@ -124,7 +129,7 @@ function gitea(headers: "one" | "two", account: Account | undefined): Enclosure 
   });
   const gate = bearerGate({
     tokens,
-    accounts: [ACCOUNT],
+    accounts: [ours],
     challenge: ({ realm }) =>
       headers === "two"
         ? [`Bearer realm="${realm}"`, "Basic"]
@@ -163,7 +168,7 @@ export const trustedRegistry: Family = { name: "Docker Trusted Registry", varian
 export const onNoList: Family = {
   name: "Gitea (on no list)",
   variants: {
-    "anonymous, challenges in one header": () => gitea("one", undefined),
-    "challenges in two headers": () => gitea("two", ACCOUNT),
+    "anonymous, challenges in one header": () => gitea("one", false),
+    "challenges in two headers": () => gitea("two", true),
   },
 };
