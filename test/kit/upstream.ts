@@ -30,8 +30,16 @@ export interface TestUpstreamOptions {
   readonly pageSize?: number;
   /** Answers blob GETs and HEADs with 307 to the CDN. */
   readonly redirectBlobs?: boolean;
-  /** Counts manifest GETs, says so in `ratelimit-*` headers, and answers 429 when they are used up. */
-  readonly pullLimit?: { readonly limit: number; readonly windowSeconds: number };
+  /**
+   * Counts manifest GETs as Docker Hub does, says so in `ratelimit-*` headers of GET and HEAD, and answers GETs with 429, and
+   * no `Retry-After`, when they are used up.
+   */
+  readonly pullLimit?: {
+    readonly limit: number;
+    readonly windowSeconds: number;
+    /** Epoch milliseconds: what is counted leaves the window as it slides. Without one everything stays in it. */
+    readonly now?: () => number;
+  };
   /** Answers 404 for a manifest whose type the `Accept` header does not list. */
   readonly enforceAccept?: boolean;
 }
@@ -50,8 +58,8 @@ export class TestUpstream {
   readonly shelves = new Shelves();
   readonly tokens: TokenDesk;
   readonly options: TestUpstreamOptions;
-  /** Manifest GETs counted against `pullLimit`. */
-  pullsUsed = 0;
+  /** When manifest GETs were counted against `pullLimit`, of those that may still be in its window. */
+  #pulls: number[] = [];
   readonly #rules: FaultRule[] = [];
   readonly #servers: Server[] = [];
   #closed = new AbortController();
@@ -119,6 +127,20 @@ export class TestUpstream {
       if (reference !== undefined) counts.set(reference, (counts.get(reference) ?? 0) + 1);
     }
     return counts;
+  }
+
+  /** What `pullLimit` counts in its window just now. */
+  get pullsUsed(): number {
+    const { now, windowSeconds = 0 } = this.options.pullLimit ?? {};
+    const since = now === undefined ? Number.NEGATIVE_INFINITY : now() - windowSeconds * 1000;
+    this.#pulls = this.#pulls.filter((at) => at > since);
+    return this.#pulls.length;
+  }
+
+  /** Somebody else behind the same address pulls so often. */
+  countPulls(count: number): void {
+    const at = this.options.pullLimit?.now?.() ?? 0;
+    for (let left = count; left > 0; left--) this.#pulls.push(at);
   }
 
   forgetRequests(): void {
@@ -281,7 +303,7 @@ export class TestUpstream {
 
   #manifest(request: RecordedRequest): Planned {
     const limits = this.#countPull(request);
-    if (limits.exceeded) return failure(429, "TOOMANYREQUESTS", limits.headers);
+    if (limits.exceeded) return failure(429, "TOOMANYREQUESTS", limits.headers, PULL_LIMIT_TEXT);
     const found = this.shelves.findManifest(request.repository ?? "", request.reference ?? "");
     if (found === undefined) return failure(404, "MANIFEST_UNKNOWN", limits.headers);
     if (this.options.enforceAccept === true && !(request.headers.accept ?? "").includes(found.mediaType)) {
@@ -303,11 +325,12 @@ export class TestUpstream {
     const limit = this.options.pullLimit;
     if (limit === undefined) return { exceeded: false, headers: {} };
     const exceeded = request.method === "GET" && this.pullsUsed >= limit.limit;
-    if (request.method === "GET" && !exceeded) this.pullsUsed += 1;
+    if (request.method === "GET" && !exceeded) this.countPulls(1);
     const window = `;w=${limit.windowSeconds}`;
     const headers = {
       "ratelimit-limit": `${limit.limit}${window}`,
       "ratelimit-remaining": `${Math.max(0, limit.limit - this.pullsUsed)}${window}`,
+      "docker-ratelimit-source": "192.0.2.1",
     };
     return { exceeded, headers };
   }
@@ -355,8 +378,17 @@ function json(value: unknown): Planned {
   return { status: 200, headers: { ...JSON_TYPE }, content: new BufferContent(Buffer.from(JSON.stringify(value))) };
 }
 
-function failure(status: number, code: string, headers: Record<string, string> = {}): Planned {
-  const body = JSON.stringify({ errors: [{ code, message: code.toLowerCase(), detail: null }] });
+/** Docker Hub's words. */
+const PULL_LIMIT_TEXT =
+  "You have reached your pull rate limit. You may increase the limit by authenticating and upgrading: https://www.docker.com/increase-rate-limit";
+
+function failure(
+  status: number,
+  code: string,
+  headers: Record<string, string> = {},
+  message = code.toLowerCase(),
+): Planned {
+  const body = JSON.stringify({ errors: [{ code, message, detail: null }] });
   return { status, headers: { ...JSON_TYPE, ...headers }, content: new BufferContent(Buffer.from(body)) };
 }
 
