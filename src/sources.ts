@@ -3,12 +3,13 @@
  */
 import type { Clock } from "./base/clock.ts";
 import type { Notices } from "./base/notices.ts";
-import { type Credential, readCredential } from "./config/credential.ts";
-import { type Config, upstreamsOf } from "./config/schema.ts";
+import { type Config, type UpstreamConfig, upstreamsOf } from "./config/schema.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Source } from "./mirror/route.ts";
 import { createUpstream } from "./upstream/client.ts";
-import { fixedCredential } from "./upstream/credentials/fixed.ts";
+import type { CredentialSource } from "./upstream/credentials/credential.ts";
+import { openCredential } from "./upstream/credentials/open.ts";
+import { parseEndpoint } from "./upstream/endpoint.ts";
 import type { Network } from "./upstream/network.ts";
 import type { AccountOptions, Limits } from "./upstream/options.ts";
 import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
@@ -24,7 +25,7 @@ export interface Surroundings {
 export interface Sources {
   readonly all: readonly Source[];
   readonly routing: RoutingTable<Source>;
-  /** Ends their connections. */
+  /** Ends their connections, and what their credentials have running. */
   close(): Promise<void>;
 }
 
@@ -33,9 +34,11 @@ export interface Sources {
  * @throws Failure `invalid`: a credential or certificate that cannot be read.
  */
 export async function openSources(config: Config, surroundings: Surroundings, share = 1): Promise<Sources> {
+  const held: CredentialSource[] = [];
   const routes: { upstream: Source; hosts: readonly string[]; repositories: Repositories }[] = [];
   for (const [name, settings] of upstreamsOf(config)) {
-    const credentials = config.offline ? [] : await Promise.all(settings.credentials.map(openAccount));
+    const credentials = await openCredentials(name, settings, config.offline, surroundings);
+    held.push(...credentials.map(({ source }) => source));
     const limits = shareOf(settings.limits, share);
     const refusedMs = settings.freshness.notFound;
     const options = { ...settings, limits, credentials, refusedMs, offline: config.offline };
@@ -52,7 +55,10 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
     all,
     routing: createRoutingTable(routes, config.defaultUpstream),
     async close() {
-      await Promise.all(all.map(({ upstream }) => upstream.close()));
+      await Promise.all([
+        ...all.map(({ upstream }) => upstream.close()),
+        ...held.map((source) => source.close?.() ?? Promise.resolve()),
+      ]);
     },
   };
 }
@@ -66,13 +72,22 @@ function shareOf(limits: Limits, share: number): Limits {
   };
 }
 
-async function openAccount(credential: Credential): Promise<AccountOptions> {
-  const open = await readCredential(credential);
-  const source =
-    "token" in open
-      ? fixedCredential("token", { kind: "bearer", ...open })
-      : fixedCredential(open.username, { kind: "basic", ...open });
-  return { source, repositories: ["**"] };
+async function openCredentials(
+  name: string,
+  { url, credentials }: UpstreamConfig,
+  offline: boolean,
+  { clock, notices }: Surroundings,
+): Promise<AccountOptions[]> {
+  // Who contacts nobody needs no secrets.
+  if (offline) return [];
+  const onTrouble = (message: string) => notices.emit("upstreamTrouble", { upstream: name, message });
+  const endpoint = parseEndpoint(name, url);
+  return await Promise.all(
+    credentials.map(async (one) => ({
+      source: await openCredential(one, { name, endpoint, clock, onTrouble }),
+      repositories: one.repositories,
+    })),
+  );
 }
 
 interface Repositories {

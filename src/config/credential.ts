@@ -1,61 +1,183 @@
 /**
- * Credentials as the configuration names them, and how to get at the secret.
+ * Credentials as the configuration names them: where each is to be had, and for which repositories it is.
  *
- * The configuration holds where a secret is, not the secret, wherever it can: a file or variable is read once, at start,
- * and a rotated secret takes a restart. Exactly one form, with exactly one source.
+ * Exactly one form for each item, with exactly one source of a secret; the secrets themselves are read, fetched and
+ * renewed in `upstream/credentials/`. No message repeats a value.
  */
-import { readFile } from "node:fs/promises";
 import * as z from "zod";
-import { Failure, messageOf } from "../base/failure.ts";
-import { file, text, variable } from "./fields.ts";
+import { file, keyDocs, patternList, text, variable } from "./fields.ts";
 
 export type SecretSource =
   | { readonly from: "value"; readonly value: string }
   | { readonly from: "file"; readonly file: string }
   | { readonly from: "env"; readonly variable: string };
 
-export type Credential =
+export type CredentialForm =
   | { readonly type: "basic"; readonly username: string; readonly secret: SecretSource }
-  | { readonly type: "token"; readonly secret: SecretSource };
+  | { readonly type: "token"; readonly secret: SecretSource }
+  | { readonly type: "dockerConfig"; readonly file: string }
+  /** The program is `docker-credential-<name>`. */
+  | { readonly type: "helper"; readonly name: string }
+  /** The region is left out only where the registry's host names it. */
+  | { readonly type: "ecr"; readonly region: string | undefined; readonly roleArn: string | undefined }
+  | { readonly type: "ecrPublic" }
+  /** Without a key file: the application default credentials. */
+  | { readonly type: "google"; readonly keyFile: string | undefined }
+  /** A service principal with a secret, which needs the other two; else what the surroundings offer. */
+  | {
+      readonly type: "azure";
+      readonly clientId: string | undefined;
+      readonly tenantId: string | undefined;
+      readonly secret: SecretSource | undefined;
+    }
+  | { readonly type: "anonymous" };
 
-const FORMS_TO_COME = ["dockerConfig", "helper", "ecr", "ecrPublic", "google", "azure"] as const;
-const FORMS = "{username, password | passwordFile | passwordEnv} or {token | tokenFile | tokenEnv}";
+export type Credential = CredentialForm & {
+  /** Globs over the repository's name, as in `repositories.allow`; never empty. */
+  readonly repositories: readonly string[];
+};
 
-const shape = {
+const FORMS =
+  "{username, password | passwordFile | passwordEnv}, {token | tokenFile | tokenEnv}, {dockerConfig}, {helper}, {ecr}, {ecrPublic}, {google}, {azure}, {anonymous: true}";
+
+const REGION = /^[a-z]{2}(?:-[a-z]+){1,3}-\d{1,2}$/;
+const ROLE_ARN = /^arn:aws(?:-[a-z]+)*:iam::\d{12}:role\/[\w+=,.@/-]{1,512}$/;
+/** No path and no option: it becomes part of a program's name. */
+export const HELPER_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const AZURE_NAME = /^[A-Za-z0-9][A-Za-z0-9.-]{0,127}$/;
+
+const basicOrToken = {
   username: text("The account's name.", "robot"),
   password: text("Its password or access token, in plain text.", "secret"),
-  passwordFile: file("A file that holds the password; read at start.", "/run/secrets/password"),
+  passwordFile: file("A file that holds the password; read again when it changes.", "/run/secrets/password"),
   passwordEnv: variable("The environment variable that holds the password.", "REGISTRY_PASSWORD"),
+  repositories: patternList("The repositories that it is used for; left out = all.", ["**"], ["library/*"]),
   token: text("A bearer token, in plain text.", "secret"),
-  tokenFile: file("A file that holds the token; read at start.", "/run/secrets/token"),
+  tokenFile: file("A file that holds the token; read again when it changes.", "/run/secrets/token"),
   tokenEnv: variable("The environment variable that holds the token.", "REGISTRY_TOKEN"),
 };
 
-const later = Object.fromEntries(FORMS_TO_COME.map((form) => [form, z.unknown().optional()]));
+const shape = {
+  ...basicOrToken,
+  dockerConfig: file(
+    "The config.json of `docker login`: auths, credHelpers, credsStore; read again when it changes.",
+    "/root/.docker/config.json",
+  ),
+  helper: named(
+    "The program docker-credential-<helper> is asked.",
+    HELPER_NAME,
+    "pass",
+    "the name behind docker-credential-, without a path",
+  ),
+  ecr: form("Amazon ECR; needs the package @aws-sdk/client-ecr (and @aws-sdk/credential-providers for roleArn).", {
+    region: named(
+      "The registry's region, where its host does not name it.",
+      REGION,
+      "eu-west-1",
+      "a region, such as eu-west-1",
+    ),
+    roleArn: named(
+      "The role that is assumed first.",
+      ROLE_ARN,
+      "arn:aws:iam::123456789012:role/pull",
+      "a role, such as arn:aws:iam::123456789012:role/pull",
+    ),
+  }),
+  ecrPublic: form("Amazon ECR Public, with an account; needs the package @aws-sdk/client-ecr-public.", {}),
+  google: form("Google; needs the package google-auth-library.", {
+    keyFile: file(
+      "A key file; without it the application default credentials, such as the metadata server.",
+      "/run/secrets/google.json",
+    ),
+  }),
+  azure: form("Azure; needs the package @azure/identity. Managed identity unless there is a secret.", {
+    clientId: named("The identity's client id.", AZURE_NAME, "00000000-0000-0000-0000-000000000000", "a client id"),
+    tenantId: named("The tenant.", AZURE_NAME, "00000000-0000-0000-0000-000000000000", "a tenant's id or domain"),
+    clientSecretFile: file(
+      "A file that holds a service principal's secret; read again when it changes.",
+      "/run/secrets/azure",
+    ),
+    clientSecretEnv: variable("The environment variable that holds a service principal's secret.", "AZURE_SECRET"),
+  }),
+  anonymous: z
+    .literal(true, { error: "expected true, or nothing at all" })
+    .nullish()
+    .register(keyDocs, { doc: "Pulls without an account, as one of a pool.", default: null, example: true }),
+};
 
-export const credential = z
-  .strictObject({ ...shape, ...later }, { error: `expected ${FORMS}` })
-  .superRefine((given, context) => {
-    for (const form of FORMS_TO_COME) {
-      if (!(form in given)) continue;
-      context.addIssue({
-        code: "custom",
-        path: [form],
-        message: `"${form}" is not supported by this version; use ${FORMS}`,
-      });
-    }
-  })
-  .transform((given, context): Credential => {
-    const password = sourcesOf(given.password, given.passwordFile, given.passwordEnv);
-    const token = sourcesOf(given.token, given.tokenFile, given.tokenEnv);
-    const [secret] = [...password, ...token];
-    if (secret !== undefined && password.length + token.length === 1) {
-      if (token.length === 1 && given.username === null) return { type: "token", secret };
-      if (password.length === 1 && given.username !== null) return { type: "basic", username: given.username, secret };
-    }
-    context.addIssue({ code: "custom", message: `expected one of ${FORMS}` });
+/** The keys of a form that others may follow below: each stands for itself. */
+const CLOSED_FORMS = ["dockerConfig", "helper", "ecr", "ecrPublic", "google", "azure", "anonymous"] as const;
+
+type Given = z.output<typeof given>;
+const given = z.strictObject(shape, { error: `expected one of ${FORMS}` });
+
+/** The keys that may stand in an item of the list, for the example. */
+export const credentialKeys = shape;
+
+export const credential = given.transform((item, context): Credential => {
+  const found = formsOf(item);
+  const [only] = found;
+  const fault = (message: string, ...path: string[]) => {
+    context.addIssue({ code: "custom", path, message });
     return z.NEVER;
-  });
+  };
+  if (found.length !== 1 || only === undefined) return fault(`expected one of ${FORMS}`);
+  if (item.repositories.length === 0) return fault("names no repository; leave it out for all", "repositories");
+  if (secretsOfAzure(item).length > 1) return fault("holds two secrets; one is enough", "azure");
+  if (
+    only.type === "azure" &&
+    only.secret !== undefined &&
+    (only.clientId === undefined || only.tenantId === undefined)
+  ) {
+    return fault("a service principal's secret needs clientId and tenantId", "azure");
+  }
+  return { ...only, repositories: item.repositories };
+});
+
+/** Every form that the item could be read as; what belongs to none of them counts as one more. */
+function formsOf(item: Given): CredentialForm[] {
+  const forms: CredentialForm[] = [];
+  const password = sourcesOf(item.password, item.passwordFile, item.passwordEnv);
+  const token = sourcesOf(item.token, item.tokenFile, item.tokenEnv);
+  for (const secret of password) {
+    if (item.username === null) return [];
+    forms.push({ type: "basic", username: item.username, secret });
+  }
+  if (item.username !== null && password.length === 0) return [];
+  for (const secret of token) forms.push({ type: "token", secret });
+  for (const key of CLOSED_FORMS) {
+    const form = closedForm(key, item);
+    if (form !== undefined) forms.push(form);
+  }
+  return forms;
+}
+
+/** `ecr:` with nothing below it is a form as `ecr: {}` is. */
+function closedForm(key: (typeof CLOSED_FORMS)[number], item: Given): CredentialForm | undefined {
+  if (item[key] === undefined) return undefined;
+  switch (key) {
+    case "dockerConfig":
+      return item.dockerConfig === undefined ? undefined : { type: key, file: item.dockerConfig };
+    case "helper":
+      return item.helper === undefined ? undefined : { type: key, name: item.helper };
+    case "ecr":
+      return { type: key, region: item.ecr?.region, roleArn: item.ecr?.roleArn };
+    case "ecrPublic":
+      return { type: key };
+    case "google":
+      return { type: key, keyFile: item.google?.keyFile };
+    case "azure": {
+      const [secret] = secretsOfAzure(item);
+      return { type: key, clientId: item.azure?.clientId, tenantId: item.azure?.tenantId, secret };
+    }
+    case "anonymous":
+      return item.anonymous === true ? { type: key } : undefined;
+  }
+}
+
+function secretsOfAzure({ azure }: Given): SecretSource[] {
+  return sourcesOf(null, azure?.clientSecretFile, azure?.clientSecretEnv ?? null);
+}
 
 function sourcesOf(value: string | null, file: string | undefined, variable: string | null): SecretSource[] {
   const sources: SecretSource[] = [];
@@ -65,44 +187,18 @@ function sourcesOf(value: string | null, file: string | undefined, variable: str
   return sources;
 }
 
-/** A credential with its secret at hand. */
-export type OpenCredential = { readonly username: string; readonly password: string } | { readonly token: string };
-
-/**
- * Reads the secret, without the line ends that editors leave in files.
- * @throws Failure `invalid` where the file cannot be read, the variable is not set, there is nothing in it, or it is a
- * token that no header can hold
- */
-export async function readCredential(
-  credential: Credential,
-  env: Readonly<Record<string, string | undefined>> = process.env,
-): Promise<OpenCredential> {
-  const secret = await readSecret(credential.secret, env);
-  if (credential.type === "basic") return { username: credential.username, password: secret };
-  if (/^[\x21-\x7e]+$/.test(secret)) return { token: secret };
-  const message = "holds a space, a line end or another character that a token cannot have";
-  throw new Failure("invalid", `${placeOf(credential.secret)} ${message}`);
+/** Keys under the name of a form, which may all be left out. */
+function form<Shape extends z.ZodRawShape>(doc: string, keys: Shape) {
+  return z.strictObject(keys, { error: "expected keys and values, or {}" }).nullish().register(keyDocs, { doc });
 }
 
-function placeOf(source: SecretSource): string {
-  if (source.from === "file") return `the file ${source.file}`;
-  return source.from === "env" ? `the environment variable ${source.variable}` : "a token of the configuration";
-}
-
-async function readSecret(source: SecretSource, env: Readonly<Record<string, string | undefined>>): Promise<string> {
-  if (source.from === "value") return source.value;
-  if (source.from === "env") {
-    const value = env[source.variable] ?? "";
-    if (value !== "") return value;
-    throw new Failure("invalid", `the environment variable ${source.variable}, which should hold a secret, is not set`);
-  }
-  let content: string;
-  try {
-    content = await readFile(source.file, "utf8");
-  } catch (cause) {
-    throw new Failure("invalid", `cannot read the secret's file: ${messageOf(cause)}`, { cause });
-  }
-  const secret = content.replace(/[\r\n]+$/, "");
-  if (secret !== "") return secret;
-  throw new Failure("invalid", `the file ${source.file}, which should hold a secret, is empty`);
+/** Text of one shape; null or absent = undefined. */
+function named(doc: string, pattern: RegExp, example: string, expected: string) {
+  const error = `expected ${expected}`;
+  return z
+    .string({ error })
+    .regex(pattern, { error })
+    .nullish()
+    .transform((value) => value ?? undefined)
+    .register(keyDocs, { doc, default: null, example });
 }

@@ -6,7 +6,7 @@
  */
 import { stringify } from "yaml";
 import type * as z from "zod";
-import { credential } from "./credential.ts";
+import { credentialKeys } from "./credential.ts";
 import type { KeyDoc } from "./fields.ts";
 import { docsOf, shapeOf } from "./leaves.ts";
 import { schema } from "./schema.ts";
@@ -29,7 +29,10 @@ const UPSTREAMS_HEAD = `#
 #   registry.example.com:
 `;
 
+/** What is no comment: a whole credential. */
 const ONE_CREDENTIAL = new Set(["username", "passwordEnv"]);
+/** What may stand in an item beside others; the rest are items of their own. */
+const WITH_IT = new Set(["password", "passwordFile", "repositories"]);
 
 export function exampleConfig(): string {
   const parts = Object.entries(shapeOf(schema) ?? {})
@@ -45,19 +48,20 @@ export function exampleConfig(): string {
 
 function entryText(key: string, field: z.core.$ZodType, show: "default" | "example"): string[] {
   const docs = docsOf(field);
-  const children = Object.entries(shapeOf(field) ?? {});
+  const shape = shapeOf(field);
+  const children = Object.entries(shape ?? {});
   const head = docs.doc === "" ? [] : [`# ${docs.doc}${choicesText(docs)}`];
-  if (children.length === 0) return [...head, `${key}: ${valueText(docs, show)}`];
+  if (children.length === 0) return [...head, `${key}: ${shape === undefined ? valueText(docs, show) : "{}"}`];
   return [...head, `${key}:`, ...children.flatMap(([name, child]) => entryText(name, child, show)).map(indent)];
 }
 
 function credentialText(field: z.core.$ZodType): string[] {
-  const forms = Object.entries(shapeOf(credential) ?? {}).filter(
-    ([key]) => docsOf(shapeOf(credential)?.[key] ?? field).doc !== "",
-  );
-  const lines = forms.flatMap(([key, child]) => {
-    const [doc = "", line = ""] = entryText(key, child, "example");
-    return [doc, ONE_CREDENTIAL.has(key) ? `${key === "username" ? "- " : "  "}${line}` : `#   ${line}`];
+  const lines = Object.entries(credentialKeys).flatMap(([key, child]) => {
+    const entry = entryText(key, child, "example");
+    const [doc = "", ...rest] = entry;
+    if (ONE_CREDENTIAL.has(key)) return [doc, ...rest.map((line) => `${key === "username" ? "- " : "  "}${line}`)];
+    if (WITH_IT.has(key)) return [doc, ...rest.map((line) => `#   ${line}`)];
+    return [doc, ...rest.map((line, at) => `# ${at === 0 ? "- " : "  "}${line}`)];
   });
   return [`# ${docsOf(field).doc}`, "credentials:", ...lines.map(indent)];
 }

@@ -98,7 +98,12 @@ function shapeEntry(inner: z.core.$ZodType, key: string): z.core.$ZodType | unde
 }
 
 function unwrap(field: z.core.$ZodType): z.core.$ZodType {
-  if (field instanceof z.ZodPrefault || field instanceof z.ZodDefault || field instanceof z.ZodNullable) {
+  if (
+    field instanceof z.ZodPrefault ||
+    field instanceof z.ZodDefault ||
+    field instanceof z.ZodNullable ||
+    field instanceof z.ZodOptional
+  ) {
     return unwrap(field.unwrap());
   }
   // A pipe is either a transform in front of a section, or a transform behind a value.

@@ -135,7 +135,10 @@ function withoutSecrets(env: Environment, document: unknown): Environment {
     const given: unknown = asRecord(settings).credentials;
     return Array.isArray(given) ? given : [];
   });
-  const names = credentials.flatMap((one) => [asRecord(one).passwordEnv, asRecord(one).tokenEnv]);
+  const names = credentials.flatMap((one) => {
+    const { passwordEnv, tokenEnv, azure } = asRecord(one);
+    return [passwordEnv, tokenEnv, asRecord(azure).clientSecretEnv];
+  });
   return Object.fromEntries(Object.entries(env).filter(([name]) => !names.includes(name)));
 }
 

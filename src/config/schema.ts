@@ -6,6 +6,7 @@
  */
 import * as z from "zod";
 import { isFailure } from "../base/failure.ts";
+import { findEcrHost } from "./ecr-host.ts";
 import {
   choice,
   directory,
@@ -23,7 +24,7 @@ import { canonicalRegistryName, DOCKER_HUB, parseRegistryName } from "./registry
 import { tls } from "./tls-schema.ts";
 import { ALWAYS, asRecord, type UpstreamConfig, upstream } from "./upstream-schema.ts";
 
-export type { Credential, SecretSource } from "./credential.ts";
+export type { Credential, CredentialForm, SecretSource } from "./credential.ts";
 export { servesTls, type TlsConfig } from "./tls-schema.ts";
 export type { ListenAddress, SizeLimit } from "./units.ts";
 export type { UpstreamConfig } from "./upstream-schema.ts";
@@ -60,6 +61,7 @@ const upstreams = z
     }
   }, ALWAYS)
   .superRefine(checkHosts, ALWAYS)
+  .superRefine(checkRegions, ALWAYS)
   .transform(
     (given): Readonly<Record<string, UpstreamConfig>> =>
       Object.fromEntries(Object.entries(given).map(([key, value]) => [parseRegistryName(key), value])),
@@ -131,6 +133,22 @@ function checkHosts(given: unknown, context: z.core.$RefinementCtx): void {
         context.addIssue({ code: "custom", path: [key, "hosts", at], message });
       }
       owners.set(host.toLowerCase(), key);
+    }
+  }
+}
+
+/** Where the registry's host does not say in which region it is, the credential must. */
+function checkRegions(given: unknown, context: z.core.$RefinementCtx): void {
+  for (const [key, settings] of Object.entries(asRecord(given))) {
+    const { url, credentials } = asRecord(settings);
+    if (!Array.isArray(credentials)) continue;
+    const hosts = [key, typeof url === "string" ? (URL.parse(url)?.hostname ?? "") : ""];
+    if (hosts.some((host) => findEcrHost(host) !== undefined)) continue;
+    for (const [at, one] of credentials.entries()) {
+      const { type, region } = asRecord(one);
+      if (type !== "ecr" || region !== undefined) continue;
+      const message = "needs a region, which this registry's host does not name";
+      context.addIssue({ code: "custom", path: [key, "credentials", at, "ecr"], message });
     }
   }
 }

@@ -52,13 +52,12 @@ const freshness = section("How long tags may be answered from the cache. Digests
 
 const credentials = z
   .array(credential, { error: "expected a list of credentials; none = anonymous" })
-  .superRefine((list, context) => {
-    if (!Array.isArray(list) || list.length <= 1) return;
-    const message = "more than one of credentials is not supported by this version; give one";
-    context.addIssue({ code: "custom", path: [1], message });
-  }, ALWAYS)
+  .max(100)
   .default([])
-  .register(keyDocs, { doc: "Who we are to the upstream; none = anonymous.", default: [] });
+  .register(keyDocs, {
+    doc: "Who we are to the upstream, one form for each; several are a pool; none = anonymous.",
+    default: [],
+  });
 
 const apiUrlDoc = { doc: "Where its API is; default https://<key>.", default: null, example: "https://10.0.0.5:5000" };
 const apiUrl = httpUrl(apiUrlDoc.doc, apiUrlDoc.example)

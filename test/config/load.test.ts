@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import fc from "fast-check";
-import { readCredential } from "../../src/config/credential.ts";
 import { ConfigFaults, faultText } from "../../src/config/faults.ts";
 import { type ConfigSources, loadConfig } from "../../src/config/load.ts";
 import { type Config, upstreamsOf } from "../../src/config/schema.ts";
@@ -94,20 +93,6 @@ test("every fault is said at once, with its line and the nearest known key", () 
   ]);
 });
 
-test("what this version does not do is refused and never ignored", () => {
-  const yaml = ["upstreams:", "  docker.io:", "    credentials: [{ecr: {region: x}}, {token: y}]"].join("\n");
-  const faults = faultsOf(yaml);
-  for (const key of ["credentials", "ecr"]) {
-    assert.ok(
-      faults.some((line) => line.includes(key) && line.includes("not supported by this version")),
-      key,
-    );
-  }
-  assert.equal(faults.length, 2);
-  assert.deepEqual(faultsOf("tls: null\nworkers: 1\nupstreams: {docker.io: {endpoints: [], credentials: []}}"), []);
-  assert.deepEqual(faultsOf(undefined, { env: { WHARFINGER_WORKERS: "1" } }), []);
-});
-
 test("endpoints are URLs, of which each faulty one is named", () => {
   const of = (text: string) => `upstreams: {docker.io: {endpoints: ${text}}}`;
   assert.deepEqual(load(of("[https://a.example/, http://b.example:5000/path]")).upstreams["docker.io"]?.endpoints, [
@@ -164,29 +149,6 @@ test("names of registries are lower-cased, Docker Hub's are one, and the default
     faultsOf("upstreams: {docker.io: {hosts: [a.lan]}, ghcr.io: {hosts: [A.lan]}}").join(),
     /already selects/,
   );
-});
-
-test("credentials name their secret in exactly one way, and it is read when it is used", async () => {
-  writeFileSync(join(directory, "password"), "hunter2\n");
-  const of = (item: string) => `upstreams:\n  docker.io:\n    credentials:\n      - ${item}`;
-  const env = { HUB_TOKEN: "t0ken" };
-  const [basic] = load(of("{username: me, passwordFile: password}")).upstreams["docker.io"]?.credentials ?? [];
-  assert.ok(basic);
-  assert.deepEqual(await readCredential(basic, env), { username: "me", password: "hunter2" });
-  const [token] = load(of("{tokenEnv: HUB_TOKEN}"), { env }).upstreams["docker.io"]?.credentials ?? [];
-  assert.ok(token);
-  assert.deepEqual(await readCredential(token, env), { token: "t0ken" });
-  await assert.rejects(readCredential(token, {}), { kind: "invalid" });
-  assert.match(faultsOf(of("{tokenEnv: HUB_TOKEN}")).join(), /tokenEnv: the environment variable .* not set/);
-  for (const bad of [
-    "{username: me}",
-    "{password: x}",
-    "{username: me, token: x}",
-    "{token: x, password: y, username: z}",
-    "{}",
-  ]) {
-    assert.match(faultsOf(of(bad)).join(), /expected one of \{username/, bad);
-  }
 });
 
 test("no fault repeats a value, for it may be a secret", () => {
@@ -334,23 +296,5 @@ test("very deep nesting is one fault", () => {
   for (const yaml of ["[".repeat(20_000), Array.from({ length: 1200 }, (_, at) => `${" ".repeat(at)}a:\n`).join("")]) {
     // How deep is too deep depends on the stack; what is not too deep is one unknown key.
     assert.equal(faultsOf(yaml).length, 1);
-  }
-});
-
-test("all line ends at the end of a secret's file are left out, and a token that no header can hold is refused", async () => {
-  const secret = join(directory, "secret");
-  writeFileSync(secret, "hush\r\n\n");
-  const from = { from: "file", file: secret } as const;
-  assert.deepEqual(await readCredential({ type: "token", secret: from }), { token: "hush" });
-  assert.deepEqual(await readCredential({ type: "basic", username: "bob", secret: from }), {
-    username: "bob",
-    password: "hush",
-  });
-  for (const token of ["hu\nsh", "hu sh", "h\u00fcsh"]) {
-    writeFileSync(secret, token);
-    await assert.rejects(readCredential({ type: "token", secret: from }), (error) => {
-      assert.match(String(error), /secret holds a space, a line end or another character/);
-      return !String(error).includes(token);
-    });
   }
 });

@@ -22,9 +22,10 @@ export interface Asking {
   readonly endpoint: URL;
   /**
    * Posts a form to the registry's own site, by its connections and its rules for addresses; the body of a 200.
+   * @param signal governs it in the place of the asking's own: what is obtained is for all who wait.
    * @throws Failure
    */
-  readonly post: (url: URL, form: URLSearchParams) => Promise<Buffer>;
+  readonly post: (url: URL, form: URLSearchParams, signal?: AbortSignal) => Promise<Buffer>;
 }
 
 export interface CredentialSource {
@@ -34,6 +35,8 @@ export interface CredentialSource {
   hold(asking: Asking): Promise<Held | undefined>;
   /** The upstream refused it: whatever is remembered is not shown again without having been asked for anew. */
   refused(held: Held): void;
+  /** Ends what runs: programs, questions to a cloud. What is asked for afterwards fails. */
+  close?(): Promise<void>;
 }
 
 /** Nothing is held. */

@@ -1,0 +1,77 @@
+/**
+ * One run of a program: something to read for it, and what it writes, up to a limit.
+ *
+ * It is started without a shell and leads a process group of its own, so that nothing of it is left when it is ended:
+ * because it hangs, or writes too much. What it writes to its standard error is not looked at.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+
+export interface RunOptions {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly input: string;
+  readonly maxBytes: number;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+}
+
+export interface Ran {
+  /** Its exit status; undefined where a signal ended it. */
+  readonly status: number | undefined;
+  /** Undefined where it was more than allowed, and the program was ended for it. */
+  readonly output: Buffer | undefined;
+}
+
+/** Rejects with the system's error where it cannot be started (`ENOENT`), or with the signal's reason. */
+export type Run = (program: string, args: readonly string[], options: RunOptions) => Promise<Ran>;
+
+/** What a program left running may hold our end of its output open; it is not waited for. */
+const LINGER_MS = 500;
+
+export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
+  new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const child = spawn(program, args, { env, detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    let linger: NodeJS.Timeout | undefined;
+    const onAbort = () => end(child);
+    signal.addEventListener("abort", onAbort, { once: true });
+    const settle = (failed?: Error) => {
+      clearTimeout(linger);
+      signal.removeEventListener("abort", onAbort);
+      child.stdin.destroy();
+      child.stdout.destroy();
+      if (signal.aborted) reject(signal.reason);
+      else if (failed !== undefined) reject(failed);
+      else {
+        resolve({ status: child.exitCode ?? undefined, output: bytes > maxBytes ? undefined : Buffer.concat(pieces) });
+      }
+    };
+    child.once("error", settle);
+    child.once("close", () => settle());
+    child.once("exit", () => {
+      linger = setTimeout(settle, LINGER_MS);
+    });
+    // Who exits without reading is judged by its exit.
+    child.stdin.on("error", () => {});
+    child.stdout.on("error", () => {});
+    child.stdout.on("data", (piece: Buffer) => {
+      bytes += piece.length;
+      if (bytes <= maxBytes) pieces.push(piece);
+      else end(child);
+    });
+    child.stdin.end(input);
+  });
+
+/** With all that it started and that stayed in its group. */
+function end(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, "SIGKILL");
+  } catch {
+    // It is gone.
+  }
+}

@@ -1,0 +1,117 @@
+/**
+ * The clouds' own packages: optional, loaded when a credential that needs one is used for the first time.
+ *
+ * Their errors carry whole requests and texts from anywhere, so of an error no more is told than its kind.
+ */
+import { errnoOf, Failure } from "../../base/failure.ts";
+import { unlessAborted } from "../../base/singleflight.ts";
+
+export interface Sdks {
+  readonly "@aws-sdk/client-ecr": Pick<
+    typeof import("@aws-sdk/client-ecr"),
+    "ECRClient" | "GetAuthorizationTokenCommand"
+  >;
+  readonly "@aws-sdk/client-ecr-public": Pick<
+    typeof import("@aws-sdk/client-ecr-public"),
+    "ECRPUBLICClient" | "GetAuthorizationTokenCommand"
+  >;
+  readonly "@aws-sdk/credential-providers": Pick<
+    typeof import("@aws-sdk/credential-providers"),
+    "fromTemporaryCredentials"
+  >;
+  readonly "google-auth-library": Pick<typeof import("google-auth-library"), "GoogleAuth">;
+  readonly "@azure/identity": Pick<
+    typeof import("@azure/identity"),
+    "ClientSecretCredential" | "DefaultAzureCredential"
+  >;
+}
+
+export type LoadSdk = <Name extends keyof Sdks>(name: Name) => Promise<Sdks[Name]>;
+
+const LOADERS: { readonly [Name in keyof Sdks]: () => Promise<Sdks[Name]> } = {
+  "@aws-sdk/client-ecr": () => import("@aws-sdk/client-ecr"),
+  "@aws-sdk/client-ecr-public": () => import("@aws-sdk/client-ecr-public"),
+  "@aws-sdk/credential-providers": () => import("@aws-sdk/credential-providers"),
+  "google-auth-library": () => import("google-auth-library"),
+  "@azure/identity": () => import("@azure/identity"),
+};
+
+export const loadSdk: LoadSdk = (name) => LOADERS[name]();
+
+/** @throws Failure `refused` that says what to install, and for which upstream. */
+export async function requireSdk<Name extends keyof Sdks>(
+  load: LoadSdk,
+  name: Name,
+  upstream: string,
+): Promise<Sdks[Name]> {
+  try {
+    return await load(name);
+  } catch (error) {
+    const isMissing = errnoOf(error) === "ERR_MODULE_NOT_FOUND" || errnoOf(error) === "MODULE_NOT_FOUND";
+    const state = isMissing ? "is not installed" : "cannot be loaded";
+    throw new Failure(
+      "refused",
+      `${upstream}: its credentials need the package ${name}, which ${state}; run npm install ${name}, and start again`,
+    );
+  }
+}
+
+/** Names of errors that say there is nothing to be had here, whoever is asked. */
+const NOTHING_HERE =
+  /^(?:CredentialsProviderError|CredentialUnavailableError|AuthenticationRequiredError|TokenProviderError)$/;
+const THROTTLED = /Throttl|TooManyRequests/;
+
+/**
+ * The outcome of a question to a cloud.
+ * @param whom for the message: `the AWS API`
+ * @throws Failure `refused` where the cloud says no, `unreachable` otherwise; or the signal's reason.
+ */
+export async function askCloud<T>(
+  upstream: string,
+  whom: string,
+  signal: AbortSignal,
+  question: () => Promise<T>,
+): Promise<T> {
+  try {
+    // Not every package lets go when it is told to.
+    return await unlessAborted((async () => question())(), signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof Failure) throw error;
+    const { name, code, status } = kindOf(error);
+    const told = [name, code, status === undefined ? undefined : `status ${status}`].filter((one) => one !== undefined);
+    const isNo = status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
+    const isRefusal = NOTHING_HERE.test(name ?? "") || (isNo && !THROTTLED.test(name ?? ""));
+    const verb = isRefusal ? "gives no credentials" : "cannot be asked for credentials";
+    const message = `${upstream}: ${whom} ${verb}${told.length === 0 ? "" : ` (${told.join(", ")})`}`;
+    throw new Failure(isRefusal ? "refused" : "unreachable", message);
+  }
+}
+
+interface ErrorKind {
+  readonly name: string | undefined;
+  readonly code: string | undefined;
+  readonly status: number | undefined;
+}
+
+/** What an error says of its kind, where it is nothing but words: neither a token nor a key looks like that. */
+function kindOf(error: unknown): ErrorKind {
+  if (typeof error !== "object" || error === null) return { name: undefined, code: undefined, status: undefined };
+  const fields = error as Record<string, unknown>;
+  const response = asFields(fields.response);
+  const statuses = [asFields(fields.$metadata).httpStatusCode, fields.statusCode, fields.status, response.status];
+  const codes = [asFields(fields.errorResponse).error, asFields(response.data).error, fields.code];
+  return {
+    name: wordOf([fields.name], /^[A-Z][A-Za-z]{2,47}$/),
+    code: wordOf(codes, /^(?:[a-z]{2,16}(?:_[a-z]{1,16}){0,3}|E[A-Z_]{3,30})$/),
+    status: statuses.find((one): one is number => Number.isInteger(one)),
+  };
+}
+
+function wordOf(candidates: readonly unknown[], shape: RegExp): string | undefined {
+  return candidates.find((one): one is string => typeof one === "string" && shape.test(one));
+}
+
+function asFields(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}

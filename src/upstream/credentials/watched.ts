@@ -1,0 +1,118 @@
+/**
+ * A file that may be replaced while we run: read at start, and again when somebody asks and the last look is some seconds
+ * ago.
+ *
+ * Contents decide, not times: secrets are swapped by symlinks, bind mounts and in place. What is no longer there, or no
+ * longer makes sense, leaves the last good value in force, and is told once. What is no regular file (a pipe) is read at
+ * start only.
+ */
+import { open } from "node:fs/promises";
+import type { Clock } from "../../base/clock.ts";
+import { errnoOf, Failure, isFailure } from "../../base/failure.ts";
+
+export interface WatchedOptions<T> {
+  readonly clock: Clock;
+  readonly maxBytes: number;
+  /** Called for new contents only. @throws Failure `invalid`, without a word of the contents in it. */
+  readonly parse: (bytes: Buffer) => T;
+  readonly onTrouble: (message: string) => void;
+}
+
+const LOOK_MS = 5_000;
+
+export class WatchedFile<T> {
+  readonly #file: string;
+  readonly #options: WatchedOptions<T>;
+  readonly #isRegular: boolean;
+  #bytes: Buffer;
+  #value: T;
+  #lookAt: number;
+  #looking: Promise<void> | undefined;
+  /** The trouble that was told. */
+  #told: string | undefined;
+
+  private constructor(file: string, options: WatchedOptions<T>, content: Content, value: T) {
+    this.#file = file;
+    this.#options = options;
+    this.#isRegular = content.isRegular;
+    this.#bytes = content.bytes;
+    this.#value = value;
+    this.#lookAt = options.clock.now() + LOOK_MS;
+  }
+
+  /** @throws Failure `invalid`: it cannot be read, or what it holds is not what it should. */
+  static async open<T>(file: string, options: WatchedOptions<T>): Promise<WatchedFile<T>> {
+    const content = await read(file, options.maxBytes);
+    return new WatchedFile(file, options, content, parseOf(file, options, content.bytes));
+  }
+
+  /** The last good value; the same one as long as the contents are the same. */
+  async value(): Promise<T> {
+    if (this.#isRegular && this.#options.clock.now() >= this.#lookAt) {
+      this.#looking ??= this.#look().finally(() => {
+        this.#looking = undefined;
+      });
+      await this.#looking;
+    }
+    return this.#value;
+  }
+
+  /** The next to ask has it looked at, whenever the last look was. */
+  lookAgain(): void {
+    this.#lookAt = 0;
+  }
+
+  async #look(): Promise<void> {
+    const { clock, maxBytes, onTrouble } = this.#options;
+    this.#lookAt = clock.now() + LOOK_MS;
+    try {
+      const { bytes } = await read(this.#file, maxBytes);
+      if (!bytes.equals(this.#bytes)) {
+        this.#value = parseOf(this.#file, this.#options, bytes);
+        this.#bytes = bytes;
+      }
+      this.#told = undefined;
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+      if (this.#told === error.message) return;
+      this.#told = error.message;
+      onTrouble(`${error.message}; what it held before stays in use`);
+    }
+  }
+}
+
+function parseOf<T>(file: string, { parse }: WatchedOptions<T>, bytes: Buffer): T {
+  try {
+    return parse(bytes);
+  } catch (error) {
+    throw isFailure(error) ? new Failure("invalid", `the file ${file} ${error.message}`) : error;
+  }
+}
+
+interface Content {
+  readonly bytes: Buffer;
+  readonly isRegular: boolean;
+}
+
+async function read(file: string, maxBytes: number): Promise<Content> {
+  try {
+    await using handle = await open(file, "r");
+    const stat = await handle.stat();
+    if (stat.isDirectory()) throw new Failure("invalid", `${file} is a directory, not a file`);
+    // One byte more than allowed tells whether there is more.
+    const buffer = Buffer.alloc(stat.isFile() ? Math.min(stat.size, maxBytes) + 1 : maxBytes + 1);
+    let length = 0;
+    while (length < buffer.length) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+      if (bytesRead === 0) break;
+      length += bytesRead;
+    }
+    if (length > maxBytes) throw new Failure("invalid", `the file ${file} is larger than ${maxBytes} bytes`);
+    return { bytes: Buffer.from(buffer.subarray(0, length)), isRegular: stat.isFile() };
+  } catch (error) {
+    if (isFailure(error)) throw error;
+    const code = errnoOf(error);
+    if (code === undefined) throw error;
+    throw new Failure("invalid", `cannot read the file ${file} (${code})`, { cause: error });
+  }
+}
