@@ -74,11 +74,11 @@ class KeyCredential implements CredentialSource {
 
 async function ask(
   key: Key | undefined,
-  { name, clock, load }: CredentialSurroundings,
+  { name, clock, env, load }: CredentialSurroundings,
   signal: AbortSignal,
 ): Promise<Given> {
-  const { GoogleAuth } = await requireSdk(load, "google-auth-library", name);
-  const clientOptions = { transporterOptions: { timeout: HTTP_TIMEOUT_MS } };
+  const { GoogleAuth, Compute } = await requireSdk(load, "google-auth-library", name);
+  const clientOptions = { transporterOptions: { timeout: HTTP_TIMEOUT_MS, signal } };
   // It keeps what it was given; a new one asks.
   const auth = new GoogleAuth({
     scopes: SCOPES,
@@ -86,7 +86,11 @@ async function ask(
     ...(key === undefined ? {} : { credentials: key.fields }),
   });
   const { token, endsAt } = await askCloud(name, "Google", signal, async () => {
-    const client = await auth.getClient();
+    const client = await auth.getClient().catch((error: unknown) => {
+      if (key !== undefined || (env.GOOGLE_APPLICATION_CREDENTIALS ?? "") !== "") throw error;
+      // Whether there is a metadata server is found out once in a process, and it may come up later than we do.
+      return new Compute({ scopes: SCOPES, ...clientOptions });
+    });
     const answer = await client.getAccessToken();
     return { token: answer.token, endsAt: client.credentials.expiry_date };
   });

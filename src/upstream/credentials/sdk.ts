@@ -19,7 +19,7 @@ export interface Sdks {
     typeof import("@aws-sdk/credential-providers"),
     "fromTemporaryCredentials"
   >;
-  readonly "google-auth-library": Pick<typeof import("google-auth-library"), "GoogleAuth">;
+  readonly "google-auth-library": Pick<typeof import("google-auth-library"), "GoogleAuth" | "Compute">;
   readonly "@azure/identity": Pick<
     typeof import("@azure/identity"),
     "ClientSecretCredential" | "DefaultAzureCredential"
@@ -102,7 +102,7 @@ function kindOf(error: unknown): ErrorKind {
   const statuses = [asFields(fields.$metadata).httpStatusCode, fields.statusCode, fields.status, response.status];
   const codes = [asFields(fields.errorResponse).error, asFields(response.data).error, fields.code];
   return {
-    name: wordOf([fields.name], /^[A-Z][A-Za-z]{2,47}$/),
+    name: wordOf([fields.name], /^(?!Error$)[A-Z][A-Za-z]{2,47}$/),
     code: wordOf(codes, /^(?:[a-z]{2,16}(?:_[a-z]{1,16}){0,3}|E[A-Z_]{3,30})$/),
     status: statuses.find((one): one is number => Number.isInteger(one)),
   };
