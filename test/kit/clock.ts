@@ -55,6 +55,20 @@ export class ManualClock implements Clock {
     await breathe();
   }
 
+  /** Moves time on, 50 ms of it for each of a real millisecond or so, until the work is done: for what waits by turns. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    let over = false;
+    const end = () => {
+      over = true;
+    };
+    work.then(end, end);
+    while (!over) {
+      await this.advance(50);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return await work;
+  }
+
   /** Moves time on and calls nothing, as a suspended machine would see it. */
   jump(byMs: number): void {
     this.#now += byMs;

@@ -73,20 +73,22 @@ test("429 is limited, with the wait in seconds, as a date, or unknown", async (t
   const registry = await play(t, (_request, response) => {
     response.writeHead(429, wait).end('{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}');
   });
-  const { upstream, said } = ask(t, registry.url);
   const limit = async () => {
+    // Who was told to wait would not be asked again.
+    const { upstream, said } = ask(t, registry.url);
     const error = await upstream.getManifest(app, latest, never).catch((thrown) => thrown);
     assert.ok(isFailure(error, "limited"));
     assert.match(error.message, /slow down/);
+    assert.ok(said.some(({ kind }) => kind === "upstreamLimited"));
     return error.retryAfterMs;
   };
   assert.equal(await limit(), 30_000);
   wait = { "retry-after": new Date(Date.now() + 60_000).toUTCString() };
   const dated = (await limit()) ?? 0;
   assert.ok(dated > 50_000 && dated <= 60_000);
-  wait = {};
-  assert.equal(await limit(), undefined);
-  assert.equal(said.filter(({ kind }) => kind === "upstreamLimited").length, 3);
+  wait = { "retry-after": "soon" };
+  const unknown = (await limit()) ?? 0;
+  assert.ok(unknown > 1000, `${unknown} ms, after shorter waits were tried`);
 });
 
 test("a redirect to another origin takes the range along and leaves our authorization behind", async (t) => {
@@ -326,7 +328,7 @@ test("a blob's answers that are redirects or errors leave their connection for t
     else response.writeHead(status).end("x".repeat(1000));
   });
   const { upstream } = ask(t, registry.url);
-  for (status of [500, 404, 200]) {
+  for (status of [400, 404, 200]) {
     const blob = await upstream.openBlob(app, digest, undefined, never).catch(() => undefined);
     if (blob !== undefined && "body" in blob) assert.equal((await text(readableOf(blob.body))).length, 1000);
   }
