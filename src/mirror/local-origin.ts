@@ -23,6 +23,7 @@ import type { Fills } from "./fills.ts";
 import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
+import { PATIENCE_MS } from "./patience.ts";
 import { Promises } from "./promises.ts";
 import { Renewals } from "./renewals.ts";
 import type { Route } from "./route.ts";
@@ -55,6 +56,8 @@ interface Seen {
   readonly old: Servable | undefined;
 }
 
+/** Longer than a question takes that is not answered. */
+const SILENCE_MS = 30_000;
 const MAX_EXPECTED = 20_000;
 const MAX_EXPECTED_TAGS = 100;
 
@@ -203,15 +206,25 @@ export class LocalOrigin implements Origin {
     return answer;
   }
 
-  /** A failure is remembered, so that what is stored can be served without asking again; an answer ends that. */
+  /**
+   * A failure is remembered, so that what is stored can be served without asking again, and so is silence, so that of those
+   * who come while it lasts only the first waits; an answer ends that.
+   */
   async #troubled<T>(route: Route, tag: Tag, work: () => Promise<T>): Promise<T> {
+    const { clock, troubles } = this.#parts;
+    const cancel = clock.after(PATIENCE_MS, () => {
+      const silence = { timedOut: true, retryAfterMs: SILENCE_MS };
+      troubles.remember(route, tag, new Failure("unreachable", `${route.upstream} does not answer in time`, silence));
+    });
     try {
       const answer = await work();
-      this.#parts.troubles.forget(route, tag);
+      troubles.forget(route, tag);
       return answer;
     } catch (error) {
-      if (isFailure(error) && !this.#abort.signal.aborted) this.#parts.troubles.remember(route, tag, error);
+      if (isFailure(error) && !this.#abort.signal.aborted) troubles.remember(route, tag, error);
       throw error;
+    } finally {
+      cancel();
     }
   }
 

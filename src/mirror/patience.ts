@@ -6,7 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Caller } from "./caller.ts";
 
-const PATIENCE_MS = 2000;
+export const PATIENCE_MS = 2000;
 
 /** Undefined where patience ended first. */
 export function withPatience<T>(clock: Clock, work: Promise<T>, caller: Caller): Promise<T | undefined> {

@@ -82,7 +82,8 @@ test("429 is limited, with the wait in seconds, as a date, or unknown", async (t
     assert.ok(said.some(({ kind }) => kind === "upstreamLimited"));
     return error.retryAfterMs;
   };
-  assert.equal(await limit(), 30_000);
+  const inSeconds = (await limit()) ?? 0;
+  assert.ok(inSeconds > 29_000 && inSeconds <= 30_000, `${inSeconds}`);
   wait = { "retry-after": new Date(Date.now() + 60_000).toUTCString() };
   const dated = (await limit()) ?? 0;
   assert.ok(dated > 50_000 && dated <= 60_000);
