@@ -82,10 +82,15 @@ export async function judgedAddresses(hostname: string, allowPrivate: boolean, r
   return addresses;
 }
 
+/** Without the brackets of an IPv6 address: a URL has them, a socket has not. */
+export function bare(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, "");
+}
+
 /** For a host that is an address itself; undefined where it may be connected to. */
 export function refusalOfLiteral(hostname: string, allowPrivate: boolean): AddressRefused | undefined {
-  const bare = hostname.replace(/^\[|\]$/g, "");
-  return isIP(bare) === 0 ? undefined : refusalOf(bare, bare, allowPrivate);
+  const host = bare(hostname);
+  return isIP(host) === 0 ? undefined : refusalOf(host, host, allowPrivate);
 }
 
 /** Fails a connection before it is made; its message says why and what to do. */

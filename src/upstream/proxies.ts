@@ -4,6 +4,7 @@
  * The proxy is configuration, so it may live anywhere. Its user and password go to it alone, and are in no message.
  */
 import { Failure } from "../base/failure.ts";
+import { bare } from "./addresses.ts";
 import type { Network } from "./network.ts";
 import { type Bypass, parseNoProxy } from "./noproxy.ts";
 
@@ -42,7 +43,7 @@ export class Proxies {
     const secure = url.protocol === "https:";
     const proxy = secure ? this.#https : this.#http;
     const port = url.port === "" ? (secure ? 443 : 80) : Number(url.port);
-    return proxy === undefined || this.#bypass(url.hostname.replace(/^\[|\]$/g, ""), port) ? undefined : proxy;
+    return proxy === undefined || this.#bypass(bare(url.hostname), port) ? undefined : proxy;
   }
 }
 
@@ -61,7 +62,7 @@ function findProxy(env: Environment, ...names: readonly string[]): ProxyServer |
     throw new Failure("invalid", `${variable}: a proxy by ${url.protocol}// is not offered; ${EXPECTED}`);
   }
   const secure = url.protocol === "https:";
-  const hostname = url.hostname.replace(/^\[|\]$/g, "");
+  const hostname = bare(url.hostname);
   const port = url.port === "" ? (secure ? 443 : 80) : Number(url.port);
   const host = `${url.hostname}:${port}`;
   return { variable, secure, hostname, port, host, authorization: authorizationOf(variable, url) };

@@ -2,81 +2,104 @@
  * TLS to one upstream and to wherever it redirects: what is trusted, and whom our certificate is shown to.
  *
  * A custom authority is trusted besides the known ones and everywhere; our client certificate and the waived verification
- * belong to the upstream's own hosts only.
+ * belong to the upstream's own hosts only. Files that were replaced are taken for new connections; while they cannot be
+ * used, as one half of a pair, what was read before stays.
  */
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
-import { Failure, messageOf } from "../base/failure.ts";
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import { bare } from "./addresses.ts";
 import type { UpstreamOptions } from "./options.ts";
+import type { Trust } from "./wire/secure.ts";
 
-/** What `tls.connect` is told for a host. */
-export interface TlsSettings {
-  readonly ca?: string[];
-  readonly cert?: string;
-  readonly key?: string;
-  readonly rejectUnauthorized?: boolean;
-}
+const RECHECK_MS = 5000;
+
+type Files = UpstreamOptions["tls"];
+type Texts = Partial<Record<"ca" | "cert" | "key", string>>;
 
 export class TlsTrust {
-  readonly ownHost: TlsSettings;
-  readonly elsewhere: TlsSettings;
+  readonly #setting: string;
+  readonly #files: Files;
+  readonly #clock: Clock;
   readonly #ownHosts: ReadonlySet<string>;
-  readonly #contexts = new Map<TlsSettings, SecureContext>();
+  #texts: Texts;
+  #checkedAt: number;
+  /** Made when they are first needed: each holds all known authorities. */
+  #contexts: { own?: SecureContext; elsewhere?: SecureContext } = {};
 
   /** @throws Failure `invalid` where a file cannot be read, or holds something else than it should. */
-  constructor(name: string, endpoints: readonly URL[], options: UpstreamOptions) {
-    const { ca, cert, key } = readTlsFiles(`upstreams.${name}.tls`, options.tls);
-    this.elsewhere = ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] };
-    this.ownHost = {
-      ...this.elsewhere,
-      ...(cert === undefined ? {} : { cert }),
-      ...(key === undefined ? {} : { key }),
-      ...(options.tls.insecureSkipVerify ? { rejectUnauthorized: false } : {}),
-    };
+  constructor(name: string, endpoints: readonly URL[], options: UpstreamOptions, clock: Clock) {
+    this.#setting = `upstreams.${name}.tls`;
+    this.#files = options.tls;
+    this.#clock = clock;
+    this.#texts = readTlsFiles(this.#setting, options.tls);
+    this.#checkedAt = clock.now();
     const realmHost = options.tokenRealm === null ? undefined : URL.parse(options.tokenRealm)?.hostname;
     const hosts = endpoints.map(({ hostname }) => hostname);
     this.#ownHosts = new Set([...hosts, ...(realmHost === undefined ? [] : [realmHost])].map(bare));
   }
 
-  isOwn(hostname: string): boolean {
-    return this.#ownHosts.has(bare(hostname));
+  /** For a new connection to this host. The same object as before where nothing has changed. */
+  contextOf(hostname: string): Trust {
+    this.#recheck();
+    if (!this.#ownHosts.has(bare(hostname))) {
+      this.#contexts.elsewhere ??= createSecureContext(trustedBy(this.#texts));
+      return { secureContext: this.#contexts.elsewhere, rejectUnauthorized: true };
+    }
+    const { cert, key } = this.#texts;
+    this.#contexts.own ??= createSecureContext({
+      ...trustedBy(this.#texts),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    });
+    return { secureContext: this.#contexts.own, rejectUnauthorized: !this.#files.insecureSkipVerify };
   }
 
-  /** The same with what takes long to read read once. */
-  contextOf(hostname: string): { readonly secureContext: SecureContext; readonly rejectUnauthorized: boolean } {
-    const settings = this.isOwn(hostname) ? this.ownHost : this.elsewhere;
-    const { rejectUnauthorized = true, ...files } = settings;
-    const secureContext = this.#contexts.get(settings) ?? createSecureContext(files);
-    this.#contexts.set(settings, secureContext);
-    return { secureContext, rejectUnauthorized };
+  #recheck(): void {
+    const now = this.#clock.now();
+    if (Math.abs(now - this.#checkedAt) < RECHECK_MS) return;
+    this.#checkedAt = now;
+    try {
+      const texts = readTlsFiles(this.#setting, this.#files);
+      const { ca, cert, key } = this.#texts;
+      if (texts.ca === ca && texts.cert === cert && texts.key === key) return;
+      this.#texts = texts;
+      this.#contexts = {};
+    } catch (error) {
+      if (!isFailure(error)) throw error;
+    }
   }
 }
 
-/** Without the brackets of an IPv6 address: a URL has them, a socket has not. */
-export function bare(hostname: string): string {
-  return hostname.replace(/^\[|\]$/g, "");
+function trustedBy({ ca }: Texts): { ca?: string[] } {
+  return ca === undefined ? {} : { ca: [...getCACertificates("default"), ca] };
 }
 
 /** The files' contents, tried out now: a connection would tell of a bad one late, and not which it is. */
-function readTlsFiles(setting: string, tls: UpstreamOptions["tls"]): { ca?: string; cert?: string; key?: string } {
-  const [ca, cert, key] = (["ca", "cert", "key"] as const).map((which) => {
+function readTlsFiles(setting: string, tls: Files): Texts {
+  const texts: Texts = {};
+  for (const which of ["ca", "cert", "key"] as const) {
     const path = tls[which];
-    return path === undefined ? undefined : readPem(`${setting}.${which}`, path);
-  });
-  if (ca !== undefined) refuseBad(`${setting}.ca: ${tls.ca} is no certificate in PEM`, () => new X509Certificate(ca));
+    if (path !== undefined) texts[which] = readPem(`${setting}.${which}`, path);
+  }
+  const { ca, cert, key } = texts;
+  if (ca !== undefined) refuseBad(`${setting}.ca: ${tls.ca} is no certificate in PEM`, () => tryCertificates(ca));
   if (cert !== undefined) {
-    refuseBad(`${setting}.cert: ${tls.cert} is no certificate in PEM`, () => new X509Certificate(cert));
+    refuseBad(`${setting}.cert: ${tls.cert} is no certificate in PEM`, () => tryCertificates(cert));
   }
   if (key !== undefined) {
     const message = `${setting}.key: ${tls.key} is no private key in PEM that can be used with ${tls.cert ?? "it"}`;
     refuseBad(message, () => createSecureContext({ key, ...(cert === undefined ? {} : { cert }) }));
   }
-  return {
-    ...(ca === undefined ? {} : { ca }),
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-  };
+  return texts;
+}
+
+/** A bundle holds several; of a damaged one in the middle, OpenSSL would say nothing and leave out the rest. */
+function tryCertificates(text: string): void {
+  const blocks = text.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----[\s\S]*?(?:-----END [A-Z0-9 ]*CERTIFICATE-----|$)/g);
+  for (const block of blocks ?? [text]) new X509Certificate(block);
 }
 
 function refuseBad(message: string, tryOut: () => unknown): void {

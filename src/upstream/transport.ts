@@ -57,7 +57,7 @@ export function openTransport(
   clock: Clock,
   network: Network = {},
 ): Transport {
-  const trust = new TlsTrust(name, endpoints, options);
+  const trust = new TlsTrust(name, endpoints, options, clock);
   const proxies = new Proxies(network.env ?? process.env);
   const { allowPrivate, limits } = options;
   const { connectMs } = timeouts;

@@ -11,6 +11,7 @@ import { parseReference, parseRepository } from "../../src/oci/reference.ts";
 import { createUpstream } from "../../src/upstream/client.ts";
 import type { CredentialSource } from "../../src/upstream/credentials/credential.ts";
 import { fixedCredential } from "../../src/upstream/credentials/fixed.ts";
+import type { Network } from "../../src/upstream/network.ts";
 import type { UpstreamNotices } from "../../src/upstream/notices.ts";
 import type { UpstreamOptions } from "../../src/upstream/options.ts";
 
@@ -59,7 +60,7 @@ export function sourceOf(login: Login | CredentialSource): CredentialSource {
 }
 
 /** An upstream named `reg.test` at `url`, with all it said. */
-export function ask(t: TestContext, url: string, { credentials = [], ...more }: Asked = {}) {
+export function ask(t: TestContext, url: string, { credentials = [], ...more }: Asked = {}, network: Network = {}) {
   const notices = new Notices<UpstreamNotices>();
   const said: { kind: keyof UpstreamNotices; fact: unknown }[] = [];
   for (const kind of ["upstreamRequest", "upstreamBytes", "upstreamLimited", "rateLimit", "upstreamTrouble"] as const) {
@@ -75,7 +76,7 @@ export function ask(t: TestContext, url: string, { credentials = [], ...more }: 
     offline: false,
     ...more,
   };
-  const upstream = createUpstream("reg.test", options, { notices, clock: systemClock });
+  const upstream = createUpstream("reg.test", options, { notices, clock: systemClock, network });
   t.after(() => upstream.close());
   return { upstream, said };
 }

@@ -14,7 +14,7 @@ import { connect, isIP, type OnReadOpts, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Clock } from "../../base/clock.ts";
 import { errnoOf } from "../../base/failure.ts";
-import { AddressRefused, judgedAddresses, lookupAll, refusalOfLiteral } from "../addresses.ts";
+import { AddressRefused, bare, judgedAddresses, lookupAll, refusalOfLiteral } from "../addresses.ts";
 import type { Network } from "../network.ts";
 import type { Proxies, ProxyServer } from "../proxies.ts";
 import { isReset, WireFault } from "./fault.ts";
@@ -81,7 +81,7 @@ export class Dialing {
 
   async #open(url: URL, signal: AbortSignal, reads?: OnReadOpts): Promise<Socket> {
     const { proxies, allowPrivate } = this.#options;
-    const host = url.hostname.replace(/^\[|\]$/g, "");
+    const host = bare(url.hostname);
     const refusal = refusalOfLiteral(host, allowPrivate);
     if (refusal !== undefined) throw refusal;
     const proxy = proxies.find(url);
