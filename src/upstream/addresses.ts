@@ -5,7 +5,7 @@
  * Private networks are opened per upstream by `allowPrivate`. What no registry ever lives on — cloud metadata,
  * multicast, the unspecified address — stays closed even then.
  */
-import { type LookupAddress, type LookupOptions, lookup as systemLookup } from "node:dns";
+import { ADDRCONFIG, type LookupAddress, type LookupOptions, lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 
@@ -64,7 +64,8 @@ export type Resolve = (
 /** All addresses of a name, in the resolver's order. Rejects with the resolver's error. */
 export function lookupAll(hostname: string, resolve: Resolve = systemLookup): Promise<string[]> {
   return new Promise((done, fail) => {
-    resolve(hostname, { all: true, order: "verbatim" }, (error, found) => {
+    // As sockets ask: no address of a family that this machine has not.
+    resolve(hostname, { all: true, order: "verbatim", hints: ADDRCONFIG }, (error, found) => {
       if (error === null) done(found.map(({ address }) => address));
       else fail(error);
     });

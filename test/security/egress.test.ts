@@ -7,11 +7,13 @@
 import assert from "node:assert/strict";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
+import { isFailure } from "../../src/base/failure.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import type { Network } from "../../src/upstream/network.ts";
 import { get } from "../kit/http.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { names, pem, shows } from "../upstream/lanes.ts";
+import { playProxy } from "../upstream/proxyserver.ts";
 import { play } from "../upstream/scene.ts";
 import { serve, whole } from "../upstream/wire/scene.ts";
 
@@ -325,4 +327,38 @@ test("an upstream's own name that leads to a private address is refused until al
     for (const question of QUESTIONS) assert.equal((await pull(question)).status, 502, url);
     assert.equal(trap.sockets.length, 0);
   }
+});
+
+test("behind a proxy a mirror pulls through it, its password is told to nobody, and what is not public stays closed", async (t) => {
+  const registry = await play(t, (_request, response, path) => {
+    if (path.includes("/blobs/")) response.writeHead(307, { location: "http://private.test/x" }).end();
+    else response.writeHead(404, { "content-type": "application/json" }).end("{}");
+  });
+  const proxy = await playProxy(t, { ports: { "registry.test": Number(new URL(registry.url).port) } });
+  const env = { HTTP_PROXY: `http://me:proxy-secret@127.0.0.1:${proxy.port}` };
+  await using mirror = await TestMirror.start({
+    upstreams: { "registry.test": "http://registry.test" },
+    upstream: { allowPrivate: false },
+    network: { resolve: names(BOOK).resolve, env },
+  });
+  const blob = await get(`${mirror.url}/v2/app/blobs/${digest}`);
+  assert.equal(blob.status, 502);
+  assert.match(blob.body.toString(), /private\.test is on a loopback, private/);
+  assert.equal((await get(`${mirror.url}/v2/app/manifests/latest`)).status, 404);
+  assert.ok(proxy.requests.length >= 2);
+  for (const { line } of proxy.requests) assert.match(line, /^(?:GET|HEAD) http:\/\/registry\.test\/v2\/app\//);
+  for (const { headers } of registry.requests) assert.equal(headers["proxy-authorization"], undefined);
+  await mirror.until(() => mirror.answered.length === 2, "no word of the answers");
+  assert.doesNotMatch(JSON.stringify(mirror.answered.map(({ error }) => [error?.stack, error])), /proxy-secret/);
+});
+
+test("a variable that names no proxy stops a mirror at its start", async () => {
+  const starting = TestMirror.start({
+    upstreams: { "registry.test": "http://registry.test" },
+    network: { env: { HTTPS_PROXY: "socks5://me:proxy-secret@proxy.test" } },
+  });
+  await assert.rejects(
+    starting,
+    (error) => isFailure(error, "invalid") && /^HTTPS_PROXY: /.test(error.message) && !/secret/.test(error.message),
+  );
 });

@@ -2,82 +2,72 @@
  * Another network in the place of the machine's: names and ways of a test's own, on both lanes, judged as ever.
  */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import type { TLSSocket } from "node:tls";
-import { fileURLToPath } from "node:url";
-import { systemClock } from "../../src/base/clock.ts";
-import type { Network } from "../../src/upstream/network.ts";
-import type { UpstreamOptions } from "../../src/upstream/options.ts";
-import { type Lane, openTransport } from "../../src/upstream/transport.ts";
-import { never, readAll, serve, whole } from "./wire/scene.ts";
-
-const pem = (name: string) => fileURLToPath(new URL(`../kit/tls/${name}.pem`, import.meta.url));
-const LANES: readonly Lane[] = ["small", "blob"];
-
-function open(endpoint: string, network: Network, more: Partial<UpstreamOptions> = {}) {
-  const options: UpstreamOptions = {
-    allowPrivate: false,
-    tls: { insecureSkipVerify: false },
-    credentials: [],
-    tokenRealm: null,
-    limits: { connections: 4 },
-    offline: false,
-    ...more,
-  };
-  const timeouts = { connectMs: 5000, headersMs: 5000, bodyMs: 5000 };
-  return openTransport("reg.test", [new URL(endpoint)], options, timeouts, systemClock, network);
-}
+import { LANES, names, openLane, pem, shows } from "./lanes.ts";
+import { serve, until, whole } from "./wire/scene.ts";
 
 for (const lane of LANES) {
   test(`${lane}: a name is resolved and judged, and led to another place under its own name`, async (t) => {
-    const names: unknown[] = [];
+    const seen: unknown[] = [];
     const server = await serve(
       t,
       (socket, request) => {
-        names.push((socket as TLSSocket).servername, /^host: (.*)\r$/im.exec(request)?.[1]);
+        seen.push((socket as TLSSocket).servername, /^host: (.*)\r$/im.exec(request)?.[1]);
         socket.write(whole("led"));
       },
-      { tls: { cert: readFileSync(pem("server")), key: readFileSync(pem("server-key")) } },
+      { tls: shows("one") },
     );
-    const asked: string[] = [];
-    const transport = open(
-      "https://localhost",
-      {
-        resolve: (name, _options, callback) => {
-          asked.push(name);
-          callback(null, [{ address: "93.184.216.34", family: 4 }]);
-        },
-        divert: (host, port) => {
-          assert.deepEqual([host, port], ["localhost", 443]);
-          return { address: "127.0.0.1", port: server.port };
-        },
-      },
-      { tls: { insecureSkipVerify: false, ca: pem("server") } },
-    );
-    t.after(() => transport.close());
-    const answer = await transport.request(new URL("https://localhost/x"), {
-      method: "GET",
-      headers: {},
-      lane,
-      signal: never,
-    });
-    assert.equal((await readAll(answer.body)).toString(), "led");
-    assert.deepEqual(names, ["localhost", "localhost"]);
-    assert.deepEqual(asked, ["localhost"]);
+    const { resolve, asked } = names({ "one.test": [["93.184.216.34"]] });
+    const divert = (host: string, port: number) => {
+      assert.deepEqual([host, port], ["one.test", 443]);
+      return { address: "127.0.0.1", port: server.port };
+    };
+    const options = { allowPrivate: false, tls: { insecureSkipVerify: false, ca: pem("one") } };
+    const wire = openLane(t, lane, "https://one.test", { network: { resolve, divert }, options });
+    assert.equal(await wire.text("https://one.test/x"), "led");
+    assert.deepEqual(seen, ["one.test", "one.test"]);
+    assert.deepEqual(asked, ["one.test"]);
+  });
+
+  test(`${lane}: a literal is verified as itself, wherever it leads`, async (t) => {
+    const server = await serve(t, (socket) => socket.write(whole("x")), { tls: shows("server") });
+    const divert = () => ({ address: "127.0.0.1", port: server.port });
+    const options = { tls: { insecureSkipVerify: false, ca: pem("server") } };
+    const wire = openLane(t, lane, "https://127.0.0.1", { network: { divert }, options });
+    assert.equal(await wire.text("https://127.0.0.1/"), "x");
+    assert.match((await wire.failure("https://127.0.0.2/")).message, /certificate of 127\.0\.0\.2 is for another name/);
   });
 
   test(`${lane}: a way that leads elsewhere opens no address that is refused`, async (t) => {
     const server = await serve(t, (socket) => socket.write(whole("never")));
-    const transport = open("http://reg.test", {
-      resolve: (_name, _options, callback) => callback(null, [{ address: "10.0.0.1", family: 4 }]),
-      divert: () => ({ address: "127.0.0.1", port: server.port }),
-    });
-    t.after(() => transport.close());
+    const { resolve } = names({ "reg.test": [["10.0.0.1"]] });
+    const divert = () => ({ address: "127.0.0.1", port: server.port });
+    const options = { allowPrivate: false };
+    const wire = openLane(t, lane, "http://reg.test", { network: { resolve, divert }, options });
     for (const url of ["http://reg.test/", "http://10.0.0.1/", "http://169.254.169.254/"]) {
-      const asked = transport.request(new URL(url), { method: "GET", headers: {}, lane, signal: never });
-      await assert.rejects(asked, { name: "AddressRefused" });
+      await assert.rejects(wire.get(url), { name: "AddressRefused" });
     }
     assert.equal(server.sockets.length, 0);
+  });
+
+  test(`${lane}: the address that was judged is connected to, whatever the name says the next moment`, async (t) => {
+    const judged = await serve(t, (socket) => socket.end(whole("judged", "connection: close\r\n")), {
+      host: "127.0.0.4",
+    });
+    const changed = await serve(t, (socket) => socket.write(whole("changed")), {
+      host: "127.0.0.5",
+      port: judged.port,
+    });
+    const book = names({ "rebind.test": [["127.0.0.4"], ["169.254.169.254", "127.0.0.5"]] });
+    const wire = openLane(t, lane, "http://rebind.test", { network: book });
+    const url = `http://rebind.test:${judged.port}/`;
+    assert.equal(await wire.text(url), "judged");
+    assert.deepEqual(book.asked, ["rebind.test"]);
+    await until(() => judged.open() === 0);
+    await assert.rejects(wire.get(url), { name: "AddressRefused" });
+    assert.deepEqual(book.asked, ["rebind.test", "rebind.test"]);
+    assert.equal(judged.sockets.length, 1);
+    assert.equal(changed.sockets.length, 0);
   });
 }
