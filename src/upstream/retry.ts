@@ -11,7 +11,7 @@ import type { Urgency } from "./urgency.ts";
 const PASSING = new Set([408, 500, 502, 503, 504]);
 /** Codes of connections that will fail the same way the next time. */
 const LASTING =
-  /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO$|ENOTFOUND$|HPE_|WIRE_MALFORMED$|WIRE_SHUT$|UND_ERR_(DESTROYED|CLOSED)$)/;
+  /^(CERT_|ERR_TLS_|ERR_SSL_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|EPROTO$|ENOTFOUND$|HPE_|WIRE_MALFORMED$|WIRE_PROXY_REFUSED$|WIRE_SHUT$|UND_ERR_(DESTROYED|CLOSED)$)/;
 
 /** Statuses that speak for the whole endpoint: nobody is served there now. */
 const DOWN = new Set([502, 503, 504]);

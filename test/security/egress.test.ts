@@ -19,6 +19,8 @@ import { serve, whole } from "../upstream/wire/scene.ts";
 
 type Handle = (request: IncomingMessage, response: ServerResponse, path: string) => void;
 
+/** As a network of one's own has it. */
+const ONE_PROCESS = { workers: 1 };
 const PUBLIC = "93.184.216.34";
 const content = Buffer.from("a blob that is small");
 const digest = digestOf(content);
@@ -101,6 +103,7 @@ async function stage(t: TestContext, { handle, ports = {}, book = {}, upstream =
     upstreams: { "registry.test": "http://registry.test" },
     upstream: { allowPrivate: false, ...upstream },
     network: { resolve, divert, env: {} },
+    config: ONE_PROCESS,
   });
   t.after(() => mirror[Symbol.asyncDispose]());
   const troubles: string[] = [];
@@ -340,6 +343,7 @@ test("behind a proxy a mirror pulls through it, its password is told to nobody, 
     upstreams: { "registry.test": "http://registry.test" },
     upstream: { allowPrivate: false },
     network: { resolve: names(BOOK).resolve, env },
+    config: ONE_PROCESS,
   });
   const blob = await get(`${mirror.url}/v2/app/blobs/${digest}`);
   assert.equal(blob.status, 502);
@@ -356,6 +360,7 @@ test("a variable that names no proxy stops a mirror at its start", async () => {
   const starting = TestMirror.start({
     upstreams: { "registry.test": "http://registry.test" },
     network: { env: { HTTPS_PROXY: "socks5://me:proxy-secret@proxy.test" } },
+    config: ONE_PROCESS,
   });
   await assert.rejects(
     starting,

@@ -10,6 +10,7 @@ import { seededBytes } from "../kit/content.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
 import { LANES, names, openLane, pem, shows } from "./lanes.ts";
 import { playProxy } from "./proxyserver.ts";
+import { app, ask, latest, never } from "./scene.ts";
 import { readAll, serve, until, whole } from "./wire/scene.ts";
 
 const PASSWORD = "p@ss/word";
@@ -229,6 +230,16 @@ for (const lane of LANES) {
     assert.equal(await text, "inside");
   });
 }
+
+test("a proxy that refuses our password is asked once for each question: accounts get locked otherwise", async (t) => {
+  const proxy = await playProxy(t, { ports: {}, demand: "other" });
+  for (const scheme of ["http", "https"]) {
+    proxy.requests.length = 0;
+    const { upstream } = ask(t, `${scheme}://one.test`, {}, { env: env(proxy.port), ...names(publicly) });
+    await assert.rejects(upstream.getManifest(app, latest, never), /refuses the user and password in HTTPS?_PROXY/);
+    assert.equal(proxy.requests.length, 1);
+  }
+});
 
 test("a body through a tunnel comes whole, into spaces of any size and across pauses", async (t) => {
   const server = await serve(

@@ -5,7 +5,7 @@
  * A name is resolved once for each connection, all its addresses are judged, and the socket is connected to one of those by
  * number: it cannot answer differently the second time. Behind a proxy the name is resolved a second time, by the proxy:
  * literals and names that resolve here are judged all the same before the proxy hears of them; a name that only the proxy can
- * resolve passes, and then its rules are what keeps us out of places.
+ * resolve, or that is not found here within a second, passes, and then the proxy's rules are what keeps us out of places.
  *
  * To `https:` a proxy is asked for a tunnel. To `http:` it is asked for the URL itself (RFC 9112 §3.2.2): squid and
  * tinyproxy, as they come, open tunnels to port 443 only.

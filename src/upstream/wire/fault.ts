@@ -13,6 +13,8 @@ export type WireCode =
   | "WIRE_CONNECT_TIMEOUT"
   | "WIRE_HEADERS_TIMEOUT"
   | "WIRE_BODY_TIMEOUT"
+  /** A proxy wants something of us, or of its rules, that asking again does not change. */
+  | "WIRE_PROXY_REFUSED"
   /** We closed all connections. */
   | "WIRE_SHUT";
 

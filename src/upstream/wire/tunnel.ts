@@ -78,7 +78,12 @@ export function refusedByProxy(
   { status, headers }: Pick<Head, "status" | "headers">,
 ): Failure {
   const the = `${upstream}: the proxy ${proxy.host}`;
-  return new Failure("unreachable", `${the} ${reasonOf(proxy, target, status, headers["proxy-authenticate"])}`);
+  const said = `answered ${status}`;
+  // Asked again and again with a wrong password, some lock the account.
+  const cause = status < 500 ? new WireFault("WIRE_PROXY_REFUSED", said) : new WireFault("WIRE_CLOSED", said);
+  return new Failure("unreachable", `${the} ${reasonOf(proxy, target, status, headers["proxy-authenticate"])}`, {
+    cause,
+  });
 }
 
 function reasonOf(
