@@ -81,7 +81,9 @@ export class Conversation {
     this.#clock = clock;
     this.#notices = notices;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
-    this.#transport = openTransport(name, endpoints, options, this.#timeouts, clock, network);
+    this.#transport = openTransport(name, endpoints, options, this.#timeouts, clock, network, (message) =>
+      notices.emit("upstreamTrouble", { upstream: name, message }),
+    );
     this.#endpoints = new Endpoints(endpoints, clock, (url, state, best) =>
       notices.emit("upstreamCircuit", { upstream: name, endpoint: url.origin, state, best }),
     );

@@ -23,17 +23,29 @@ export class TlsTrust {
   readonly #setting: string;
   readonly #files: Files;
   readonly #clock: Clock;
+  readonly #onTrouble: (message: string) => void;
   readonly #ownHosts: ReadonlySet<string>;
   #texts: Texts;
   #checkedAt: number;
+  #trouble: string | undefined;
   /** Made when they are first needed: each holds all known authorities. */
   #contexts: { own?: SecureContext; elsewhere?: SecureContext } = {};
 
-  /** @throws Failure `invalid` where a file cannot be read, or holds something else than it should. */
-  constructor(name: string, endpoints: readonly URL[], options: UpstreamOptions, clock: Clock) {
+  /**
+   * @param onTrouble is told once of replaced files that cannot be used.
+   * @throws Failure `invalid` where a file cannot be read, or holds something else than it should.
+   */
+  constructor(
+    name: string,
+    endpoints: readonly URL[],
+    options: UpstreamOptions,
+    clock: Clock,
+    onTrouble: (message: string) => void,
+  ) {
     this.#setting = `upstreams.${name}.tls`;
     this.#files = options.tls;
     this.#clock = clock;
+    this.#onTrouble = onTrouble;
     this.#texts = readTlsFiles(this.#setting, options.tls);
     this.#checkedAt = clock.now();
     const realmHost = options.tokenRealm === null ? undefined : URL.parse(options.tokenRealm)?.hostname;
@@ -63,12 +75,15 @@ export class TlsTrust {
     this.#checkedAt = now;
     try {
       const texts = readTlsFiles(this.#setting, this.#files);
+      this.#trouble = undefined;
       const { ca, cert, key } = this.#texts;
       if (texts.ca === ca && texts.cert === cert && texts.key === key) return;
       this.#texts = texts;
       this.#contexts = {};
     } catch (error) {
       if (!isFailure(error)) throw error;
+      if (error.message !== this.#trouble) this.#onTrouble(`${error.message}; what was read before is still used`);
+      this.#trouble = error.message;
     }
   }
 }

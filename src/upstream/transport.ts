@@ -46,6 +46,7 @@ export interface Transport {
 
 /**
  * @param endpoints where the upstream's API is: hosts of its own.
+ * @param onTrouble is told of TLS files that were replaced and cannot be used.
  * @throws Failure `invalid` where a TLS file cannot be read, or holds something else than it should, and where a
  * variable names no proxy.
  */
@@ -56,8 +57,9 @@ export function openTransport(
   timeouts: Timeouts,
   clock: Clock,
   network: Network = {},
+  onTrouble: (message: string) => void = () => {},
 ): Transport {
-  const trust = new TlsTrust(name, endpoints, options, clock);
+  const trust = new TlsTrust(name, endpoints, options, clock, onTrouble);
   const proxies = new Proxies(network.env ?? process.env);
   const { allowPrivate, limits } = options;
   const { connectMs } = timeouts;

@@ -43,11 +43,15 @@ export function openLane(t: TestContext, lane: Lane, endpoint: string, parts: La
   const timeouts = { connectMs: 5000, headersMs: 5000, bodyMs: 5000, ...parts.timeouts };
   const clock = parts.clock ?? systemClock;
   const network = { env: {}, ...parts.network };
-  const transport = openTransport("reg.test", [new URL(endpoint)], options, timeouts, clock, network);
+  const troubles: string[] = [];
+  const transport = openTransport("reg.test", [new URL(endpoint)], options, timeouts, clock, network, (message) =>
+    troubles.push(message),
+  );
   t.after(() => transport.close());
   const get = (url: string, headers: Record<string, string> = {}, signal = never): Promise<Answer> =>
     transport.request(new URL(url), { method: "GET", headers, lane, signal });
   return {
+    troubles,
     get,
     async text(url: string): Promise<string> {
       const bytes = await readAll((await get(url)).body);

@@ -107,12 +107,16 @@ for (const lane of LANES) {
     put("client-known", "cert.pem");
     clock.jump(6000);
     await wire.text(url);
+    assert.match(wire.troubles.join(), /^upstreams\.reg\.test\.tls\.key: .*; what was read before is still used$/);
+    clock.jump(6000);
+    await wire.text(url);
+    assert.equal(wire.troubles.length, 1);
     put("client-known-key", "key.pem");
     await wire.text(url);
     clock.jump(6000);
     await wire.text(url);
-    const [first, half, early, last] = one.shown;
-    assert.ok(first !== "" && first === half && first === early);
+    const [first, half, again, early, last] = one.shown;
+    assert.ok(first !== "" && first === half && first === again && first === early);
     assert.ok(last !== "" && last !== first);
     rmSync(path("key.pem"));
     clock.jump(6000);
