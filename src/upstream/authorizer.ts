@@ -2,20 +2,24 @@
  * What to put into `Authorization` for one registry: what we hold, or what its token server gives for it.
  *
  * Learns from the challenges it sees, so that from the second repository on no request is wasted on a 401. A challenge
- * is answered at most once per request, and only by a realm that `judgeRealm` lets have our credential.
+ * is answered at most once per request, and only by a realm that `judgeRealm` lets have our credential. What is refused is
+ * reported to whoever holds it; if they have another by then that is shown, once, and otherwise nothing for a while.
  */
 import type { Clock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/failure.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type Challenge, chooseChallenge } from "./challenge.ts";
 import type { Asking, CredentialSource, Held } from "./credentials/credential.ts";
+import { Deadline } from "./deadline.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";
+import { type Attempt, isAboutTheRepository, Refusals, textOf } from "./refusals.ts";
 import type { Secrets } from "./secrets.ts";
 import type { Sender } from "./sender.ts";
-import type { Grant, Token, TokenRequest, Tokens } from "./tokens.ts";
-import { askTokenServer, postForm, type TokenServerOptions } from "./tokenserver.ts";
+import type { Token } from "./token.ts";
+import type { Grant, TokenRequest, Tokens } from "./tokens.ts";
+import { basicOf, TokenServer } from "./tokenserver.ts";
 import { refusedBy } from "./trouble.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
 
@@ -26,6 +30,8 @@ export interface Authorization {
   readonly source: "held" | "granted";
   /** What was shown to the registry itself. */
   readonly held?: Held;
+  /** Of showing that; ended by whoever sends it. */
+  readonly attempt?: Attempt;
   readonly tokenRequest?: TokenRequest;
   readonly token?: Token;
   /** True where asking the token server again would bring the same. */
@@ -41,6 +47,8 @@ export interface AuthorizerOptions {
   readonly tokenRealm: string | null;
   /** Of this account alone. */
   readonly tokens: Tokens;
+  /** Of this account alone; default: nothing refused yet, and `DEFAULT_REFUSED_MS`. */
+  readonly refusals?: Refusals | undefined;
   readonly sender: Sender;
   /** Told what is shown. */
   readonly secrets: Secrets;
@@ -49,31 +57,57 @@ export interface AuthorizerOptions {
   readonly timeoutMs: number;
 }
 
+/** An answer that wants (other) credentials. */
+export interface Refused {
+  readonly status: number;
+  readonly host: string;
+  readonly challenges: readonly Challenge[];
+  readonly errorBody: string;
+  /** Undefined where a redirect led there: its names are not ours. */
+  readonly repository: Repository | undefined;
+  /** What was sent. */
+  readonly used: Authorization | undefined;
+}
+
+/** What one question has tried at one origin. */
+export interface Progress {
+  isChallengeAnswered: boolean;
+  isReplaced: boolean;
+}
+
 export class Authorizer {
+  /** What became of this account's credentials. */
+  readonly refusals: Refusals;
   readonly #options: AuthorizerOptions;
+  readonly #server: TokenServer;
   #challenge: Challenge | undefined;
 
   constructor(options: AuthorizerOptions) {
     this.#options = options;
+    this.refusals = options.refusals ?? new Refusals(options.clock);
+    this.#server = new TokenServer(options);
   }
 
   /**
    * What to send before any challenge; undefined where nothing is known to be wanted, or where what is known no longer
    * helps: the registry's own challenge decides then.
-   * @throws what whoever holds our credentials throws; or the signal's reason.
+   * @throws Failure `refused` where it was, a moment ago; `limited` by the token server; what whoever holds our credentials
+   * throws; or the signal's reason.
    */
   async prepare(repository: Repository, signal: AbortSignal): Promise<Authorization | undefined> {
     const held = await this.#hold(signal);
-    if (held?.kind === "bearer") return asHeld(held, `Bearer ${held.token}`);
+    if (held?.kind === "bearer") return await this.#show(held, signal);
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;
-    if (challenge.scheme === "basic") return held?.kind === "basic" ? asHeld(held, basicOf(held)) : undefined;
+    if (challenge.scheme === "basic") return held?.kind === "basic" ? await this.#show(held, signal) : undefined;
     try {
       const request = this.#requestFor(challenge, repository, held);
       // A denial here is of our guess.
       const grant = await this.#obtain(request, held, signal);
       return isAbsence(grant) ? undefined : granted(request, grant);
     } catch (error) {
+      if (isFailure(error, "limited")) throw error;
+      if (held !== undefined && this.refusals.findRefusal(held) !== undefined) throw error;
       // A token server that is slow until our own time is up is as little use as one that fails.
       const left = signal.aborted && !(isFailure(signal.reason) && signal.reason.timedOut);
       if (!left && this.#challenge === challenge) this.#challenge = undefined;
@@ -82,28 +116,47 @@ export class Authorizer {
     }
   }
 
+  /** Is it our credential that this answer refuses, so that `answer` is to be asked? */
+  refusesHeld(status: number, errorBody: string, used: Authorization | undefined): boolean {
+    if (used?.held === undefined) return false;
+    if (status !== 403) return status === 401;
+    return !isAboutTheRepository(errorBody) && !this.refusals.isGoodOfLate(used.held);
+  }
+
   /**
-   * Answers a 401. `repository` is undefined where the answer came from a host that a redirect led to: its names are not
-   * ours. Absence where there is nothing (more) to offer.
+   * Answers a challenge, or a refusal of what we hold. Absence where there is nothing (more) to offer, undefined where the
+   * answer stands.
    * @throws Failure `refused` where what we hold was not good enough; what whoever holds our credentials throws.
    */
   async answer(
-    challenges: readonly Challenge[],
-    repository: Repository | undefined,
-    used: Authorization | undefined,
+    refused: Refused,
+    progress: Progress,
     signal: AbortSignal,
-  ): Promise<Authorization | Absence> {
-    const { name } = this.#options;
+  ): Promise<Authorization | Absence | undefined> {
+    const { challenges, used, repository } = refused;
     const challenge = chooseChallenge(challenges);
     // Who took our password once and now wants a token is followed: registries change their minds.
-    const wantsToken = challenge?.scheme === "bearer" && used?.held?.kind === "basic";
-    if (used?.source === "held" && !wantsToken) throw refusedBy(name);
+    const wantsToken = challenge?.scheme === "bearer" && used?.held?.kind === "basic" && !progress.isChallengeAnswered;
+    if (used?.held !== undefined && !wantsToken) return await this.#replace(refused, used.held, progress, signal);
+    used?.attempt?.end("none");
+    if (progress.isChallengeAnswered) return undefined;
+    progress.isChallengeAnswered = true;
     if (challenge === undefined) return { absent: "denied" };
-    const held = await this.#hold(signal);
+    return await this.#meet(challenge, repository, used, await this.#hold(signal), signal);
+  }
+
+  async #meet(
+    challenge: Challenge,
+    repository: Repository | undefined,
+    used: Authorization | undefined,
+    held: Held | undefined,
+    signal: AbortSignal,
+  ): Promise<Authorization | Absence> {
+    if (held?.kind === "bearer") return await this.#show(held, signal);
     if (challenge.scheme === "basic") {
       if (held?.kind !== "basic") return { absent: "denied" };
       this.#challenge = challenge;
-      return asHeld(held, basicOf(held));
+      return await this.#show(held, signal);
     }
     const request = this.#requestFor(challenge, repository, held, true);
     this.#challenge = challenge;
@@ -115,18 +168,66 @@ export class Authorizer {
     return isAbsence(grant) ? grant : granted(request, grant);
   }
 
-  /** What we hold now, and what it is called from now on in texts of the upstream's: `…`. */
-  async #hold(signal: AbortSignal): Promise<Held | undefined> {
-    const { source, endpoint, secrets } = this.#options;
-    const post: Asking["post"] = (url, form) => postForm(this.#tokenServer(), url, form, signal);
-    const held = await unlessAborted(source.hold({ signal, endpoint, post }), signal);
-    if (held !== undefined) secrets.noteHeld(held);
-    return held;
+  /** After the registry itself refused `held`: what is held instead by now, if anything is. */
+  async #replace(
+    { status, host, errorBody, challenges, repository, used }: Refused,
+    held: Held,
+    progress: Progress,
+    signal: AbortSignal,
+  ): Promise<Authorization | Absence> {
+    const { name, source } = this.#options;
+    const said = /expired/i.test(errorBody) ? `answered ${status}, it has expired` : `answered ${status}`;
+    const failure = refusedBy(name, new Failure("unreachable", `${host} ${said}`, { upstreamStatus: status }));
+    if (this.refusals.note(failure, held)) source.refused(held);
+    used?.attempt?.end("none");
+    const isFirst = !progress.isReplaced;
+    progress.isReplaced = true;
+    const other = isFirst ? await this.#other(held, signal) : undefined;
+    if (other === undefined) {
+      this.#tellRefusal(host, said);
+      throw failure;
+    }
+    const challenge = chooseChallenge(challenges) ?? this.#challenge;
+    if (other.kind === "basic" && challenge?.scheme !== "bearer") return await this.#show(other, signal);
+    if (challenge === undefined)
+      return other.kind === "bearer" ? await this.#show(other, signal) : { absent: "denied" };
+    return await this.#meet(challenge, repository, undefined, other, signal);
   }
 
-  #tokenServer(): TokenServerOptions {
-    const { name, sender, secrets, clock, endpoint, tokenRealm, timeoutMs } = this.#options;
-    return { name, sender, secrets, clock, endpoint, tokenRealm, timeoutMs };
+  /** What is held now, where that is another than was refused. */
+  async #other(refused: Held, signal: AbortSignal): Promise<Held | undefined> {
+    const held = await this.#hold(signal);
+    return held === undefined || textOf(held) === textOf(refused) ? undefined : held;
+  }
+
+  /** To the registry itself. */
+  async #show(held: Exclude<Held, { readonly kind: "identity" }>, signal: AbortSignal): Promise<Authorization> {
+    let shown = held;
+    let attempt: Attempt;
+    try {
+      attempt = await this.refusals.enter(held, signal);
+    } catch (refusal) {
+      const other = signal.aborted ? undefined : await this.#other(held, signal);
+      if (other === undefined || other.kind === "identity") throw refusal;
+      shown = other;
+      attempt = await this.refusals.enter(other, signal);
+    }
+    const header = shown.kind === "bearer" ? `Bearer ${shown.token}` : basicOf(shown);
+    return { header, source: "held", held: shown, attempt, fresh: true };
+  }
+
+  /** What we hold now; from here on it is `…` in texts of the upstream's. */
+  async #hold(signal: AbortSignal): Promise<Held | undefined> {
+    const { source, endpoint, secrets } = this.#options;
+    const post: Asking["post"] = (url, form) => this.#server.post(url, form, signal);
+    try {
+      const held = await unlessAborted(source.hold({ signal, endpoint, post }), signal);
+      if (held !== undefined) secrets.noteHeld(held);
+      return held;
+    } catch (error) {
+      if (!signal.aborted) this.#tell(`account ${source.account} has no credentials to show`, messageOf(error));
+      throw error;
+    }
   }
 
   #requestFor(
@@ -135,15 +236,16 @@ export class Authorizer {
     held: Held | undefined,
     verbatim = false,
   ): TokenRequest {
-    const { endpoint, tokenRealm, name, sender } = this.#options;
+    const { endpoint, tokenRealm, name, source, sender } = this.#options;
     const realm = challenge.parameters.get("realm") ?? "";
     const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: held !== undefined });
     if ("refuse" in verdict) {
       const url = URL.parse(realm);
       const shown = url === null ? undefined : sender.hide(redactUrl(url));
-      const message = `${name}: no token is asked for: ${verdict.refuse}`;
-      sender.noteTrouble(message, { realm: shown });
-      throw new Failure("refused", `${message}; if that is its token server, set upstreams.${name}.tokenRealm`, {
+      const message = `no token is asked for ${url === null ? "" : `of ${url.host} `}as ${source.account}`;
+      this.#tell(message, verdict.refuse, { realm: shown });
+      const advice = `if that is its token server, set upstreams.${name}.tokenRealm`;
+      throw new Failure("refused", `${name}: no token is asked for: ${verdict.refuse}; ${advice}`, {
         ...(shown === undefined ? {} : { detail: { realm: shown } }),
       });
     }
@@ -156,18 +258,85 @@ export class Authorizer {
   }
 
   #obtain(request: TokenRequest, held: Held | undefined, signal: AbortSignal): Promise<Grant | Absence> {
-    const basic = held?.kind === "basic" ? basicOf(held) : undefined;
-    return this.#options.tokens.obtain(request, (url) => askTokenServer(this.#tokenServer(), url, basic), signal);
+    const shown = held === undefined ? {} : { shown: textOf(held) };
+    return this.#options.tokens.obtain(request, { ask: () => this.#askServer(request, held), ...shown }, signal);
+  }
+
+  /** Asks once; once more where what we hold is refused and another by then. Waited for by several, owned by none. */
+  async #askServer(request: TokenRequest, held: Held | undefined): Promise<Token | Absence> {
+    const { name, source, clock, timeoutMs } = this.#options;
+    const { host } = request.realm;
+    const known = held === undefined ? undefined : this.refusals.findRefusal(held);
+    if (known !== undefined) throw known;
+    const deadline = new Deadline(clock);
+    try {
+      return await this.#tryServer(request, held);
+    } catch (error) {
+      if (held === undefined || !isRefusalOfHeld(error)) {
+        // A limit has notices of its own, a realm was told of.
+        if (isFailure(error, "unreachable")) this.#tell(`no token from ${host} as ${source.account}`, error.message);
+        throw error;
+      }
+      deadline.set(timeoutMs, `${name}: there were no other credentials in time`);
+      try {
+        const other = await this.#other(held, deadline.signal);
+        if (other !== undefined) return await this.#tryServer(request, other);
+        throw error;
+      } catch (last) {
+        if (isRefusalOfHeld(last)) this.#tellRefusal(host, `its token server answered ${last.upstreamStatus}`);
+        throw last;
+      }
+    } finally {
+      deadline.lift();
+    }
+  }
+
+  async #tryServer(request: TokenRequest, held: Held | undefined): Promise<Token | Absence> {
+    if (held === undefined) return await this.#server.ask(request, undefined);
+    const attempt = await this.refusals.enter(held);
+    try {
+      const token = await this.#server.ask(request, held);
+      if (!isAbsence(token)) attempt.end("good");
+      return token;
+    } catch (error) {
+      if (isRefusalOfHeld(error)) this.#noteRefusal(error, held);
+      throw error;
+    } finally {
+      attempt.end("none");
+    }
+  }
+
+  #noteRefusal(failure: Failure, held: Held): void {
+    // 403 may be of this one repository: it is no word on others.
+    const isNews = failure.upstreamStatus === 403 || this.refusals.note(failure, held);
+    if (isNews) this.#options.source.refused(held);
+  }
+
+  #tellRefusal(host: string, said: string): void {
+    const { name, source, sender } = this.#options;
+    if (!this.refusals.mayTell()) return;
+    const check = `check upstreams.${name}.credentials`;
+    sender.noteTrouble(`${name}: account ${source.account} is refused: ${host}: ${said}; ${check}`);
+  }
+
+  #tell(what: string, why: string, detail?: object): void {
+    const { name, sender } = this.#options;
+    if (this.refusals.mayTell(what)) sender.noteTrouble(`${name}: ${what}: ${sender.hide(why)}`, detail);
   }
 }
 
-/** `repository:<other>:pull` becomes ours unless it was said for us; no scope at all becomes the usual one. */
+/** `repository:<other>:<…>` becomes ours, to pull, unless it was said for us; no scope at all becomes the usual one. */
 export function scopesFor(scopes: readonly string[], repository: Repository, verbatim: boolean): readonly string[] {
   if (scopes.length === 0) return [`repository:${repository}:pull`];
   if (verbatim) return scopes;
-  return [
-    ...new Set(scopes.map((scope) => scope.replace(/^(repository(?:\([^)]*\))?):.+:([^:]+)$/, `$1:${repository}:$2`))),
-  ];
+  // What was asked for a list (Azure: `metadata_read`) is not good for what is asked next.
+  const ours = (scope: string) => scope.replace(/^(repository(?:\([^)]*\))?):.+:([^:]+)$/, `$1:${repository}:pull`);
+  return [...new Set(scopes.map(ours))];
+}
+
+/** Not a realm that may not have it, nor a source that has nothing. */
+function isRefusalOfHeld(error: unknown): error is Failure {
+  return isFailure(error, "refused") && error.upstreamStatus !== undefined;
 }
 
 function sameRequest(one: TokenRequest, other: TokenRequest): boolean {
@@ -179,14 +348,6 @@ function sameRequest(one: TokenRequest, other: TokenRequest): boolean {
   );
 }
 
-function asHeld(held: Held, header: string): Authorization {
-  return { header, source: "held", held, fresh: true };
-}
-
 function granted(tokenRequest: TokenRequest, { token, fresh }: Grant): Authorization {
   return { header: `Bearer ${token.text}`, source: "granted", tokenRequest, token, fresh };
-}
-
-function basicOf({ username, password }: { readonly username: string; readonly password: string }): string {
-  return `Basic ${Buffer.from(`${username}:${password}`, "utf8").toString("base64")}`;
 }

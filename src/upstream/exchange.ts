@@ -1,12 +1,13 @@
 /**
  * One question to an upstream from first request to last answer: authorization, the 401 dance, redirects by hand.
  *
- * The invariants: each origin's challenge is answered at most once per question; our authorization goes to the
+ * The invariants: each origin's challenge is answered at most once per question, and what we hold is replaced by another
+ * at most once; our authorization goes to the
  * registry's own origin only, and a host that a redirect leads to gets at most an anonymous token of its own.
  */
 import { Failure } from "../base/failure.ts";
 import type { Repository } from "../oci/reference.ts";
-import type { Authorization, Authorizer } from "./authorizer.ts";
+import type { Authorization, Authorizer, Progress } from "./authorizer.ts";
 import { parseChallenges } from "./challenge.ts";
 import type { RequestKind } from "./notices.ts";
 import { redactUrl } from "./redact.ts";
@@ -67,43 +68,52 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
   const { endpoint, sender, authorizer } = options;
   const { kind, method, lane, repository, signal } = question;
   const authorizations = new Map<string, Authorization | undefined>();
-  const challenged = new Set<string>();
+  const progress = new Map<string, Progress>();
   const visited = [question.url.href];
   let url = question.url;
   authorizations.set(endpoint.origin, await authorizer.prepare(repository, signal));
 
   for (;;) {
     const authorization = authorizations.get(url.origin);
-    const answer = await sender.send(url, {
-      kind,
-      method,
-      lane,
-      signal,
-      standing: { urgency: question.urgency, key: repository },
-      headers: { ...question.headers, ...(authorization === undefined ? {} : { authorization: authorization.header }) },
-    });
-    const home = url.origin === endpoint.origin;
-    if (isRedirect(answer.status)) {
-      await sender.finish(answer);
-      question.onRedirect?.();
-      url = nextUrl(options, answer, url, visited);
-      visited.push(url.href);
-      continue;
+    try {
+      const answer = await sender.send(url, {
+        kind,
+        method,
+        lane,
+        signal,
+        standing: { urgency: question.urgency, key: repository },
+        headers: {
+          ...question.headers,
+          ...(authorization === undefined ? {} : { authorization: authorization.header }),
+        },
+      });
+      const { status } = answer;
+      if (status < 400 || status === 404) authorization?.attempt?.end("good");
+      const home = url.origin === endpoint.origin;
+      if (isRedirect(status)) {
+        await sender.finish(answer);
+        question.onRedirect?.();
+        url = nextUrl(options, answer, url, visited);
+        visited.push(url.href);
+        continue;
+      }
+      const errorBody = status >= 400 ? await sender.finish(answer) : "";
+      const reply: Reply = { answer, url, method, elsewhere: !home, authorization, errorBody };
+      const who = home ? authorizer : options.guestOf(url);
+      if (status !== 401 && !who.refusesHeld(status, errorBody, authorization)) return reply;
+      const challenges = parseChallenges(answer.headers["www-authenticate"]);
+      if (!home && challenges.length === 0) return reply;
+      const tried = progress.get(url.origin) ?? { isChallengeAnswered: false, isReplaced: false };
+      progress.set(url.origin, tried);
+      const refused = { status, host: url.host, challenges, errorBody, used: authorization };
+      const next = await who.answer({ ...refused, repository: home ? repository : undefined }, tried, signal);
+      if (next === undefined) return reply;
+      if (isAbsence(next)) return next;
+      authorizations.set(url.origin, next);
+    } finally {
+      // Others may wait for what becomes of this credential.
+      authorization?.attempt?.end("none");
     }
-    const errorBody = answer.status >= 400 ? await sender.finish(answer) : "";
-    const reply: Reply = { answer, url, method, elsewhere: !home, authorization, errorBody };
-    if (answer.status !== 401 || challenged.has(url.origin)) return reply;
-    const challenges = parseChallenges(answer.headers["www-authenticate"]);
-    if (!home && challenges.length === 0) return reply;
-    challenged.add(url.origin);
-    const next = await (home ? authorizer : options.guestOf(url)).answer(
-      challenges,
-      home ? repository : undefined,
-      authorization,
-      signal,
-    );
-    if (isAbsence(next)) return next;
-    authorizations.set(url.origin, next);
   }
 }
 

@@ -45,6 +45,8 @@ export interface Limits {
   readonly bandwidth?: number | null | undefined;
 }
 
+export const DEFAULT_REFUSED_MS = 10_000;
+
 export interface Timeouts {
   /** For a connection, TLS included. */
   readonly connectMs: number;

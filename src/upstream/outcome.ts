@@ -8,6 +8,7 @@ import type { Reply } from "./exchange.ts";
 import type { RequestKind } from "./notices.ts";
 import { judgeRefusal } from "./ratelimit.ts";
 import { redactUrl } from "./redact.ts";
+import { isAboutTheRepository } from "./refusals.ts";
 import { type Answer, headerOf } from "./transport.ts";
 import { failureOfAnswer, findRetryAfter, refusedBy } from "./trouble.ts";
 import type { Absence } from "./upstream.ts";
@@ -56,11 +57,6 @@ export function judgeReply(
 function waitOf({ answer, errorBody }: Reply, now: number, budgetMs: number | undefined): number | undefined {
   if (answer.status !== 429) return findRetryAfter(headerOf(answer, "retry-after"), now);
   return budgetMs !== undefined && budgetMs > 0 ? budgetMs : judgeRefusal(answer.headers, errorBody, now).waitMs;
-}
-
-/** A 403 to a password may mean the password (ECR: expired) or this one repository. */
-function isAboutTheRepository(errorBody: string): boolean {
-  return /"DENIED"/.test(errorBody) && !/expired|reauthenticate/i.test(errorBody);
 }
 
 /** Which bytes of a blob an answer to a range brings. */

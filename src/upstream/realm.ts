@@ -24,6 +24,7 @@ const TENANT_SUFFIXES = [
   "jfrog.io",
   "nip.io",
   "ocir.io",
+  "on.aws",
   "pkg.dev",
   "sslip.io",
 ];
@@ -45,6 +46,10 @@ export function judgeRealm(question: RealmQuestion): RealmVerdict {
   if (url === null) return { refuse: "its realm is not a URL" };
   url.hash = "";
   if (url.username !== "" || url.password !== "") return { refuse: "its realm contains a user name" };
+  // Harbor takes the scheme from its `external_url`, and that is http where TLS ends in front of it: the host counts.
+  if (url.protocol === "http:" && endpoint.protocol === "https:" && url.hostname === endpoint.hostname) {
+    url.protocol = "https:";
+  }
   if (url.protocol !== "https:" && !(url.protocol === "http:" && endpoint.protocol === "http:")) {
     return { refuse: "its realm is not https" };
   }

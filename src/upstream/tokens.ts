@@ -1,7 +1,7 @@
 /**
  * Tokens obtained from token servers (distribution specification, "Token Authentication"): asked for once per (realm,
- * service, scope) however many wait, and kept until little of their life is left. A refusal is kept for a while too, so
- * that a wrong password is not sent again with every request.
+ * service, scope) however many wait, renewed while they are still good, and kept to their end. A refusal is kept for a
+ * while too, so that it is not asked for again with every request.
  *
  * One of these is for one account: whose tokens are in it is its owner's to keep apart.
  * Speaks no HTTP itself. What a token server may be asked at all is decided in `realm.ts`, before.
@@ -10,16 +10,11 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
+import { DEFAULT_REFUSED_MS } from "./options.ts";
+import type { Token } from "./token.ts";
 import { type Absence, isAbsence } from "./upstream.ts";
 
-export const MAX_TOKEN_ANSWER_BYTES = 1024 * 1024;
 const MAX_TOKENS = 1000;
-const MAX_TOKEN_CHARACTERS = 64 * 1024;
-const FLOOR_SECONDS = 60;
-/** The share of its life for which a token is used. */
-const USED_LIFE = 0.85;
-/** For how long a refusal is not asked about again, where the token server does not say. */
-const REFUSED_MS = 30_000;
 
 export interface TokenRequest {
   readonly realm: URL;
@@ -27,14 +22,12 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
 }
 
-export interface Token {
-  readonly text: string;
-  /** Epoch milliseconds from which it is no longer used. */
-  readonly renewAt: number;
+export interface Asker {
+  /** Asks the token server. Belongs to nobody who waits: it has a time limit of its own. */
+  readonly ask: () => Promise<Token | Absence>;
+  /** Whose refusal this would be: what refuses one credential says nothing of the next. Not shown to anyone. */
+  readonly shown?: string;
 }
-
-/** Asks the token server; its answer is the body of a 200. */
-export type AskForToken = (url: URL) => Promise<Buffer | Absence>;
 
 export interface Grant {
   readonly token: Token;
@@ -51,38 +44,64 @@ interface Refusal {
 export class Tokens {
   readonly #kept = new LRUCache<string, Token>({ max: MAX_TOKENS });
   readonly #refusals = new LRUCache<string, Refusal>({ max: MAX_TOKENS });
+  /** Until when a renewal that failed is not tried again, while the old token is good. */
+  readonly #deferred = new LRUCache<string, number>({ max: MAX_TOKENS });
   readonly #asking = new Singleflight<Token | Absence>();
   readonly #clock: Clock;
+  readonly #refusedMs: number;
 
-  constructor(clock: Clock) {
+  /** @param refusedMs for how long a refusal is not asked about again, where the token server does not say. */
+  constructor(clock: Clock, refusedMs = DEFAULT_REFUSED_MS) {
     this.#clock = clock;
+    this.#refusedMs = refusedMs;
   }
 
   /** @throws Failure of the token server's, a remembered one included; or the signal's reason. */
-  async obtain(request: TokenRequest, ask: AskForToken, signal: AbortSignal): Promise<Grant | Absence> {
+  async obtain(request: TokenRequest, asker: Asker, signal: AbortSignal): Promise<Grant | Absence> {
     const key = keyOf(request);
+    const now = this.#clock.now();
     const kept = this.#kept.get(key);
-    if (kept !== undefined && this.#clock.now() < kept.renewAt) return { token: kept, fresh: false };
-    this.#throwRefusal(key);
-    const { outcome } = this.#asking.run(key, async () => {
+    if (kept !== undefined && now < kept.expiresAt) {
+      if (now >= kept.renewAt && now >= (this.#deferred.get(key) ?? 0)) this.#renew(key, asker);
+      return { token: kept, fresh: false };
+    }
+    const refusalKey = `${key} ${asker.shown ?? ""}`;
+    this.#throwRefusal(refusalKey);
+    const token = await unlessAborted(this.#ask(key, refusalKey, asker), signal);
+    return isAbsence(token) ? token : { token, fresh: true };
+  }
+
+  /** Forgets a token that was refused, unless another has taken its place. */
+  forget(request: TokenRequest, token: Token): void {
+    const key = keyOf(request);
+    if (this.#kept.get(key) === token) this.#kept.delete(key);
+  }
+
+  /** Nobody waits for it, and nothing but time is lost where it fails. */
+  #renew(key: string, asker: Asker): void {
+    this.#deferred.set(key, this.#clock.now() + this.#refusedMs);
+    this.#ask(key, `${key} ${asker.shown ?? ""}`, asker).catch(() => {});
+  }
+
+  #ask(key: string, refusalKey: string, asker: Asker): Promise<Token | Absence> {
+    const { outcome } = this.#asking.run(refusalKey, async () => {
       try {
-        const answer = await ask(urlOf(request));
-        if (isAbsence(answer)) return answer;
-        const token = parseToken(answer, this.#clock.now());
+        const token = await asker.ask();
+        if (isAbsence(token)) return token;
         this.#kept.set(key, token);
+        this.#deferred.delete(key);
         return token;
       } catch (error) {
-        this.#noteRefusal(key, error);
+        this.#noteRefusal(refusalKey, error);
         throw error;
       }
     });
-    const token = await unlessAborted(outcome, signal);
-    return isAbsence(token) ? token : { token, fresh: true };
+    return outcome;
   }
 
   #noteRefusal(key: string, error: unknown): void {
     if (!isFailure(error, "refused", "limited")) return;
-    const forMs = error.kind === "limited" ? (error.retryAfterMs ?? REFUSED_MS) : REFUSED_MS;
+    const forMs = error.kind === "limited" ? (error.retryAfterMs ?? this.#refusedMs) : this.#refusedMs;
     this.#refusals.set(key, { failure: error, until: this.#clock.now() + forMs });
   }
 
@@ -92,12 +111,6 @@ export class Tokens {
     const leftMs = refusal.until - this.#clock.now();
     if (leftMs > 0) throw repeated(refusal.failure, leftMs);
     this.#refusals.delete(key);
-  }
-
-  /** Forgets a token that was refused, unless another has taken its place. */
-  forget(request: TokenRequest, token: Token): void {
-    const key = keyOf(request);
-    if (this.#kept.get(key) === token) this.#kept.delete(key);
   }
 }
 
@@ -114,33 +127,4 @@ function repeated(failure: Failure, leftMs: number): Failure {
 
 function keyOf({ realm, service, scopes }: TokenRequest): string {
   return JSON.stringify([realm.href, service ?? null, [...scopes].sort()]);
-}
-
-function urlOf({ realm, service, scopes }: TokenRequest): URL {
-  const url = new URL(realm);
-  if (service !== undefined) url.searchParams.set("service", service);
-  for (const scope of scopes) url.searchParams.append("scope", scope);
-  return url;
-}
-
-/** @throws Failure `unreachable` where there is no usable token in it. */
-export function parseToken(body: Buffer, receivedAt: number): Token {
-  let answer: unknown;
-  try {
-    answer = JSON.parse(body.toString("utf8"));
-  } catch {
-    throw new Failure("unreachable", "the token server answered something that is not JSON");
-  }
-  if (typeof answer !== "object" || answer === null) throw noToken();
-  const fields = answer as { token?: unknown; access_token?: unknown; expires_in?: unknown };
-  const text = [fields.token, fields.access_token].find((one) => typeof one === "string" && one !== "");
-  // A token goes into a header: what cannot stand there is none.
-  if (typeof text !== "string" || text.length > MAX_TOKEN_CHARACTERS || !/^[\x21-\x7e]+$/.test(text)) throw noToken();
-  const seconds = Number(fields.expires_in ?? FLOOR_SECONDS);
-  const lifeMs = Math.min(Math.max(Number.isFinite(seconds) ? seconds : 0, FLOOR_SECONDS), 86_400) * 1000;
-  return { text, renewAt: receivedAt + lifeMs * USED_LIFE };
-}
-
-function noToken(): Failure {
-  return new Failure("unreachable", "the token server's answer holds no token");
 }

@@ -168,6 +168,7 @@ function spanText(ms: number): string {
 export function refusedBy(name: string, cause?: Failure): Failure {
   return new Failure("refused", `${name} refuses the credentials of this mirror; check upstreams.${name}.credentials`, {
     ...(cause === undefined ? {} : { cause, detail: cause.detail }),
+    ...(cause?.upstreamStatus === undefined ? {} : { upstreamStatus: cause.upstreamStatus }),
   });
 }
 

@@ -108,13 +108,35 @@ describe("realms", () => {
     assert.ok(!judge("https://registry-1.docker.io", "https://auth.docker.io.evil.example/token"));
     assert.ok(!judge("https://mirror.example", "https://auth.docker.io/token"));
     assert.ok(!judge("https://one.github.io", "https://two.github.io/token"));
-    assert.ok(!judge("https://reg.corp.example", "http://reg.corp.example/token"));
+    assert.ok(!judge("https://reg.corp.example.com", "http://login.corp.example.com/token"));
     assert.ok(!judge("https://reg.corp.example", "https://u@reg.corp.example/token"));
     assert.ok(!judge("https://reg.corp.example", "https://127.0.0.1/token"));
     assert.ok(!judge("http://registry.localhost", "http://localhost/token"));
     assert.ok(!judge("https://10.0.0.1", "https://10.0.0.2/token"));
     assert.ok(!judge("https://reg.one.example", "https://sso.two.example/other", true, "https://sso.two.example/t"));
     assert.ok(!judge("https://reg.one.example", "not a url"));
+  });
+
+  test("a realm on the registry's own host is asked by TLS where the registry is, never by less", () => {
+    const asked = (endpoint: string, realm: string) => {
+      const verdict = judgeRealm({ endpoint: new URL(endpoint), realm, withCredential: true, tokenRealm: null });
+      return "ask" in verdict ? verdict.ask.href : undefined;
+    };
+    const path = "/service/token";
+    assert.equal(asked("https://harbor.example", `http://harbor.example${path}`), `https://harbor.example${path}`);
+    assert.equal(asked("https://h.example:8443", `http://h.example:8443${path}`), `https://h.example:8443${path}`);
+    assert.equal(asked("http://harbor.example", `https://harbor.example${path}`), `https://harbor.example${path}`);
+    assert.equal(asked("http://harbor.example", `http://harbor.example${path}`), `http://harbor.example${path}`);
+    assert.equal(asked("https://harbor.example", `http://evil.example${path}`), undefined);
+  });
+
+  test("the token servers of known registries are theirs alone", () => {
+    assert.ok(judge("https://registry.ipv6.docker.com", "https://auth.ipv6.docker.com/token"));
+    assert.ok(judge("https://contoso.azurecr.io", "https://contoso.azurecr.io/oauth2/token"));
+    assert.ok(!judge("https://contoso.azurecr.io", "https://other.azurecr.io/oauth2/token"));
+    assert.ok(judge("https://europe-docker.pkg.dev", "https://europe-docker.pkg.dev/v2/token"));
+    assert.ok(!judge("https://europe-docker.pkg.dev", "https://us-docker.pkg.dev/v2/token"));
+    assert.ok(!judge("http://registry.gitlab.com", "https://auth.docker.io/token"));
   });
 
   test("two names under a suffix that nobody gives out, or of one hoster's tenants, are two sites", () => {

@@ -19,22 +19,24 @@ function refusing(failure: Failure) {
   const obtain = (scopes = request.scopes) =>
     tokens.obtain(
       { ...request, scopes },
-      async () => {
-        asked += 1;
-        throw failure;
+      {
+        ask: async () => {
+          asked += 1;
+          throw failure;
+        },
       },
       never,
     );
   return { clock, obtain, asked: () => asked };
 }
 
-test("a refusal is remembered for thirty seconds, for its scope alone", async () => {
+test("a refusal is remembered for ten seconds, for its scope alone", async () => {
   const { clock, obtain, asked } = refusing(new Failure("refused", "no"));
   for (let at = 0; at < 3; at++) await assert.rejects(obtain(), (error) => isFailure(error, "refused"));
   assert.equal(asked(), 1);
   await assert.rejects(obtain(["repository:b:pull"]));
   assert.equal(asked(), 2);
-  clock.jump(30_000);
+  clock.jump(10_000);
   await assert.rejects(obtain());
   assert.equal(asked(), 3);
 });
