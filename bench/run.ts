@@ -30,6 +30,7 @@ import { coldBlob } from "./scenarios/cold-blob.ts";
 import { farOrigin } from "./scenarios/far-origin.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
+import { hubDay } from "./scenarios/hub-day.ts";
 import { hugeBlob } from "./scenarios/huge-blob.ts";
 import { manifest } from "./scenarios/manifest.ts";
 import { outage } from "./scenarios/outage.ts";
@@ -46,6 +47,7 @@ const SCENARIOS: readonly Scenario[] = [
   firstByte,
   range,
   outage,
+  hubDay,
   manifest,
   warmBlob,
   warmBlobPortable,

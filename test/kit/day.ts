@@ -21,6 +21,8 @@ export interface DayPlan {
   readonly changeEveryMinutes: number;
   /** So many tags change at once, in the hour given. */
   readonly burst: { readonly atHour: number; readonly tags: number };
+  /** In these hours there are more of them. */
+  readonly crowd?: { readonly atHours: readonly number[]; readonly runners: number };
   /** So many pulls are others', in the hour given. */
   readonly others: { readonly atHour: number; readonly pulls: number };
 }
@@ -45,6 +47,8 @@ export interface DayFigures {
 export const REPOSITORY = "library/demo";
 export const WINDOW_SECONDS = 21_600;
 const MINUTE_MS = 60_000;
+/** Images that one runner pulls at the same time. */
+const AT_ONCE = 4;
 
 export class Day implements AsyncDisposable {
   readonly plan: DayPlan;
@@ -89,11 +93,14 @@ export class Day implements AsyncDisposable {
    */
   async run(url: string, onRound: (minute: number) => void = () => {}): Promise<DayFigures> {
     const { plan, clock } = this;
-    const agent = new Agent({ keepAlive: true, maxSockets: plan.runners });
+    const { crowd } = plan;
+    const agent = new Agent({ keepAlive: true, maxSockets: AT_ONCE * Math.max(plan.runners, crowd?.runners ?? 0) });
     try {
       for (let minute = 0; minute < plan.hours * 60; minute += plan.everyMinutes) {
-        if (minute > 0) this.#change(minute);
-        await Promise.all(Array.from({ length: plan.runners }, (_, at) => this.#runner(url, agent, at)));
+        this.#change(minute - plan.everyMinutes, minute);
+        const isCrowded = crowd?.atHours.includes(minute / 60) === true;
+        const length = isCrowded ? crowd.runners : plan.runners;
+        await Promise.all(Array.from({ length }, (_, at) => this.#runner(url, agent, at)));
         await this.#rest();
         onRound(minute);
         await clock.advance(plan.everyMinutes * MINUTE_MS);
@@ -110,13 +117,16 @@ export class Day implements AsyncDisposable {
     await this.upstream.close();
   }
 
-  #change(minute: number): void {
-    const { everyMinutes, changeEveryMinutes, burst, others } = this.plan;
+  /** What happens in the minutes before a round; the same however often there are rounds. */
+  #change(since: number, until: number): void {
+    const { changeEveryMinutes, burst, others } = this.plan;
     const tags = this.tags;
-    if (minute === burst.atHour * 60) for (const tag of tags.slice(0, burst.tags)) this.#publish(tag);
-    if (minute === others.atHour * 60) this.upstream.countPulls(others.pulls);
-    if (this.#next() < everyMinutes / changeEveryMinutes) {
-      this.#publish(tags[Math.floor(this.#next() * tags.length)] ?? "v1");
+    for (let minute = Math.max(1, since + 1); minute <= until; minute++) {
+      if (minute === burst.atHour * 60) for (const tag of tags.slice(0, burst.tags)) this.#publish(tag);
+      if (minute === others.atHour * 60) this.upstream.countPulls(others.pulls);
+      if (this.#next() < 1 / changeEveryMinutes) {
+        this.#publish(tags[Math.floor(this.#next() * tags.length)] ?? "v1");
+      }
     }
   }
 
@@ -134,7 +144,11 @@ export class Day implements AsyncDisposable {
   async #runner(url: string, agent: Agent, number: number): Promise<void> {
     const tags = this.tags;
     // Not all at the same one at the same time.
-    for (let at = 0; at < tags.length; at++) await this.#pull(url, agent, tags[(at + number) % tags.length] ?? "v1");
+    const waiting = tags.map((_, at) => tags[(at + number) % tags.length] ?? "v1");
+    const pullNext = async () => {
+      for (let tag = waiting.shift(); tag !== undefined; tag = waiting.shift()) await this.#pull(url, agent, tag);
+    };
+    await Promise.all(Array.from({ length: AT_ONCE }, pullNext));
   }
 
   async #pull(url: string, agent: Agent, tag: string): Promise<void> {
@@ -211,7 +225,7 @@ function ask(method: "GET" | "HEAD", url: string, agent: Agent) {
       response.on("end", () => {
         const body = Buffer.concat(chunks).toString();
         if (response.statusCode === 200) resolve({ body, headers: response.headers });
-        else reject(new Error(`${method} ${new URL(url).pathname} ${response.statusCode} ${body.slice(0, 200)}`));
+        else reject(new Error(`${method} ${new URL(url).pathname} ${response.statusCode} ${body.slice(0, 120)}`));
       });
     });
     sent.on("error", reject);
