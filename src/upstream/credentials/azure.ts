@@ -5,6 +5,7 @@
  * With a secret we are that service principal; without, what `DefaultAzureCredential` finds: environment, workload
  * identity, managed identity.
  */
+import type { TokenCredentialOptions } from "@azure/identity";
 import { Failure } from "../../base/failure.ts";
 import type { SecretSource } from "../../config/credential.ts";
 import { accountName } from "./account.ts";
@@ -70,7 +71,11 @@ async function askEntra(
 ): Promise<string> {
   const { ClientSecretCredential, DefaultAzureCredential } = await requireSdk(load, "@azure/identity", name);
   const { scope, authorityHost } = cloudOf(endpoint);
-  const settings = { retryOptions: { maxRetries: 1 }, ...(authorityHost === undefined ? {} : { authorityHost }) };
+  const settings = {
+    retryOptions: { maxRetries: 1 },
+    additionalPolicies: [{ policy: endingWith(signal), position: "perCall" as const }],
+    ...(authorityHost === undefined ? {} : { authorityHost }),
+  };
   // It keeps what it was given; a new one asks.
   const credential =
     secret !== undefined && clientId !== undefined && tenantId !== undefined
@@ -84,6 +89,20 @@ async function askEntra(
   const answer = await askCloud(name, "Entra ID", signal, () => credential.getToken(scope, { abortSignal: signal }));
   if (typeof answer?.token === "string" && answer.token !== "") return answer.token;
   throw new Failure("unreachable", `${name}: Entra ID answered without an access token`);
+}
+
+type Policy = NonNullable<TokenCredentialOptions["additionalPolicies"]>[number]["policy"];
+
+/** What is told to `getToken` does not reach all of its requests. */
+function endingWith(signal: AbortSignal): Policy {
+  return {
+    name: "wharfinger",
+    sendRequest: (request, next) => {
+      const own = request.abortSignal;
+      request.abortSignal = own instanceof AbortSignal ? AbortSignal.any([own, signal]) : signal;
+      return next(request);
+    },
+  };
 }
 
 function cloudOf({ hostname }: URL): Cloud {

@@ -57,8 +57,10 @@ export async function requireSdk<Name extends keyof Sdks>(
 }
 
 /** Names of errors that say there is nothing to be had here, whoever is asked. */
-const NOTHING_HERE =
-  /^(?:CredentialsProviderError|CredentialUnavailableError|AuthenticationRequiredError|TokenProviderError)$/;
+const NOTHING_HERE = /^(?:CredentialsProviderError|TokenProviderError|AggregateAuthenticationError)$/;
+/** RFC 6749 section 5.2; some packages tell it in no other place than the beginning of their message. */
+const OAUTH_NO =
+  /^(?:\d{3}: |\w+: )?(invalid_(?:request|client|grant|scope)|un(?:authorized_client|supported_grant_type))\b/;
 const THROTTLED = /Throttl|TooManyRequests/;
 
 /**
@@ -81,7 +83,8 @@ export async function askCloud<T>(
     const { name, code, status } = kindOf(error);
     const told = [name, code, status === undefined ? undefined : `status ${status}`].filter((one) => one !== undefined);
     const isNo = status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
-    const isRefusal = NOTHING_HERE.test(name ?? "") || (isNo && !THROTTLED.test(name ?? ""));
+    const isRefusal =
+      NOTHING_HERE.test(name ?? "") || OAUTH_NO.test(code ?? "") || (isNo && !THROTTLED.test(name ?? ""));
     const verb = isRefusal ? "gives no credentials" : "cannot be asked for credentials";
     const message = `${upstream}: ${whom} ${verb}${told.length === 0 ? "" : ` (${told.join(", ")})`}`;
     throw new Failure(isRefusal ? "refused" : "unreachable", message);
@@ -100,7 +103,8 @@ function kindOf(error: unknown): ErrorKind {
   const fields = error as Record<string, unknown>;
   const response = asFields(fields.response);
   const statuses = [asFields(fields.$metadata).httpStatusCode, fields.statusCode, fields.status, response.status];
-  const codes = [asFields(fields.errorResponse).error, asFields(response.data).error, fields.code];
+  const inMessage = OAUTH_NO.exec(String(fields.message))?.[1];
+  const codes = [asFields(fields.errorResponse).error, asFields(response.data).error, inMessage, fields.code];
   return {
     name: wordOf([fields.name], /^(?!Error$)[A-Z][A-Za-z]{2,47}$/),
     code: wordOf(codes, /^(?:[a-z]{2,16}(?:_[a-z]{1,16}){0,3}|E[A-Z_]{3,30})$/),

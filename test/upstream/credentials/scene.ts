@@ -70,7 +70,7 @@ export interface PlayedCloud {
 
 /** Answers every request by `reply`; ends with the test. */
 export async function playCloud(
-  t: TestContext,
+  t: { after(end: () => Promise<void>): void },
   reply: (request: Seen, response: ServerResponse) => void,
 ): Promise<PlayedCloud> {
   const seen: Seen[] = [];
