@@ -97,17 +97,20 @@ interface ErrorKind {
   readonly status: number | undefined;
 }
 
-/** What an error says of its kind, where it is nothing but words: neither a token nor a key looks like that. */
+const NAME = /^[A-Z][A-Za-z]{2,47}(?:Error|Exception)$/;
+const CODE =
+  /^(?:E(?:CONN(?:REFUSED|RESET|ABORTED)|NOTFOUND|TIMEDOUT|AI_AGAIN|PIPE|(?:HOST|NET)UNREACH|PROTO)|CERT_HAS_EXPIRED|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_(?:VERIFY_LEAF_SIGNATURE|GET_ISSUER_CERT_LOCALLY)|ERR_TLS_CERT_ALTNAME_INVALID)$/;
+
+/** What an error says of its kind, in words of which there are few: neither a token nor a key is one. */
 function kindOf(error: unknown): ErrorKind {
-  if (typeof error !== "object" || error === null) return { name: undefined, code: undefined, status: undefined };
-  const fields = error as Record<string, unknown>;
+  const fields = asFields(error);
   const response = asFields(fields.response);
   const statuses = [asFields(fields.$metadata).httpStatusCode, fields.statusCode, fields.status, response.status];
-  const inMessage = OAUTH_NO.exec(String(fields.message))?.[1];
-  const codes = [asFields(fields.errorResponse).error, asFields(response.data).error, inMessage, fields.code];
+  const said = [asFields(fields.errorResponse).error, asFields(response.data).error, fields.message];
+  const oauth = said.map((text) => OAUTH_NO.exec(typeof text === "string" ? text : "")?.[1]);
   return {
-    name: wordOf([fields.name], /^(?!Error$)[A-Z][A-Za-z]{2,47}$/),
-    code: wordOf(codes, /^(?:[a-z]{2,16}(?:_[a-z]{1,16}){0,3}|E[A-Z_]{3,30})$/),
+    name: wordOf([fields.name], NAME),
+    code: oauth.find((word) => word !== undefined) ?? wordOf([fields.code, asFields(fields.cause).code], CODE),
     status: statuses.find((one): one is number => Number.isInteger(one)),
   };
 }
