@@ -138,10 +138,10 @@ export class Zoo {
   }
 }
 
-/** Lets this process trust the zoo's authority until it is disposed of. */
+/** Lets this process trust the zoo's authority, and no other, until it is disposed of. */
 export function trustZoo(): Disposable {
   const before = getCACertificates("default");
-  setDefaultCACertificates([...before, readFileSync(pemFile("zoo-ca"), "utf8")]);
+  setDefaultCACertificates([readFileSync(pemFile("zoo-ca"), "utf8")]);
   return { [Symbol.dispose]: () => setDefaultCACertificates(before) };
 }
 
