@@ -23,6 +23,10 @@ export interface TokenServerOptions {
   /** Another one in the question is refused; null: none is expected, and none is looked at. */
   readonly service: string | null;
   readonly accounts?: readonly Account[];
+  /** Refresh tokens, and whose they are, where they can be exchanged by POST. */
+  readonly identities?: Readonly<Record<string, Account>>;
+  /** What a POST is answered where it cannot; default 405. */
+  readonly post?: Answer;
   /** Undefined is whoever comes without a password. */
   readonly mayPull: (repository: string, account: Account | undefined) => boolean;
   /** A scope that is good for all repositories. */
@@ -81,6 +85,7 @@ export class TokenServer implements Desk {
       wrongPassword = ociError(401, "UNAUTHORIZED", "authentication required"),
       reply = (token: string) => ({ token, expires_in: 300, issued_at: new Date().toISOString() }),
     } = this.#options;
+    if (visit.method === "POST") return this.#exchange(visit);
     if (visit.method !== "GET") return ociError(405, "UNSUPPORTED", "The operation is unsupported.");
     if (service !== null && visit.query.get("service") !== service)
       return ociError(400, "UNSUPPORTED", "unknown service");
@@ -89,16 +94,40 @@ export class TokenServer implements Desk {
     if (visit.authorization !== undefined && account === undefined) return wrongPassword;
     if (account === undefined && anonymous !== undefined) return anonymous;
     const scopes = visit.query.getAll("scope").flatMap((scope) => scope.split(" "));
-    const wanted = scopes.flatMap((scope) => /^repository:(.+):(?:.*,)?pull(?:,.*)?$/.exec(scope)?.[1] ?? []);
+    const wanted = repositoriesIn(scopes);
     if (denied !== undefined && wanted.some((name) => !mayPull(name, account))) return denied;
     const all = ignoresScope === true || (scopeOfAll !== undefined && scopes.includes(scopeOfAll));
-    const token = randomBytes(TOKEN_BYTES).toString("base64url");
-    this.#grants.set(token, {
-      mayPull: (name) => (all || wanted.includes(name)) && mayPull(name, account),
-      expired: false,
-    });
-    return json(reply(token, account));
+    return json(reply(this.#grant(wanted, all, account), account));
   }
+
+  takes(form: URLSearchParams): boolean {
+    return this.#options.identities?.[form.get("refresh_token") ?? ""] !== undefined;
+  }
+
+  /** OAuth 2 as distribution has it (docs/content/spec/auth/oauth.md): a form, one `scope`, a refresh token. */
+  #exchange({ form }: Visit): Answer {
+    const { identities, post = ociError(405, "UNSUPPORTED", "The operation is unsupported."), service } = this.#options;
+    if (identities === undefined) return post;
+    if (form.get("grant_type") !== "refresh_token") return json({ error: "unsupported_grant_type" }, {}, 400);
+    if (form.get("service") !== service) return json({ error: "invalid_request" }, {}, 400);
+    const account = identities[form.get("refresh_token") ?? ""];
+    if (account === undefined)
+      return this.#options.wrongPassword ?? ociError(401, "UNAUTHORIZED", "authentication required");
+    const wanted = repositoriesIn((form.get("scope") ?? "").split(" "));
+    return json({ access_token: this.#grant(wanted, false, account) });
+  }
+
+  #grant(wanted: readonly string[], all: boolean, account: Account | undefined): string {
+    const { mayPull } = this.#options;
+    const token = randomBytes(TOKEN_BYTES).toString("base64url");
+    const covers = (name: string) => (all || wanted.includes(name)) && mayPull(name, account);
+    this.#grants.set(token, { mayPull: covers, expired: false });
+    return token;
+  }
+}
+
+function repositoriesIn(scopes: readonly string[]): string[] {
+  return scopes.flatMap((scope) => /^repository:(.+):(?:.*,)?pull(?:,.*)?$/.exec(scope)?.[1] ?? []);
 }
 
 /** What a challenge is made of. `error` is as RFC 6750 §3.1 has it. */

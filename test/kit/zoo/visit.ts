@@ -34,6 +34,8 @@ export interface Desk {
   answer(visit: Visit): Answer;
   /** Was this `Authorization` given out for this desk (or set up as its password), though it may have expired since? */
   owns(authorization: string): boolean;
+  /** The same of the secret in a form; default none is. */
+  takes?(form: URLSearchParams): boolean;
 }
 
 export interface House {

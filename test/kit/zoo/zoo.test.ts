@@ -13,6 +13,7 @@ import { TAG } from "./enclosure.ts";
 import { dockerHub } from "./families/docker-hub.ts";
 import { ecr } from "./families/ecr.ts";
 import { ghcr } from "./families/ghcr.ts";
+import { acr } from "./families/microsoft.ts";
 import { FAMILIES } from "./families.ts";
 import { AZURE, CLOUDFLARE, CLOUDFRONT, GOOGLE, S3, Storage } from "./storage.ts";
 import { pemFile, Zoo } from "./zoo.ts";
@@ -24,7 +25,13 @@ interface Told {
 }
 
 /** Asks a host of the zoo by a client that follows and keeps nothing. */
-function ask(zoo: Zoo, url: string, headers: Record<string, string> = {}, method = "GET"): Promise<Told> {
+function ask(
+  zoo: Zoo,
+  url: string,
+  headers: Record<string, string> = {},
+  method = "GET",
+  form?: Record<string, string>,
+): Promise<Told> {
   const { hostname, host, pathname, search } = new URL(url);
   return new Promise((resolve, reject) => {
     const sent = request(
@@ -46,7 +53,7 @@ function ask(zoo: Zoo, url: string, headers: Record<string, string> = {}, method
       },
     );
     sent.on("error", reject);
-    sent.end();
+    sent.end(form === undefined ? undefined : new URLSearchParams(form).toString());
   });
 }
 
@@ -154,4 +161,21 @@ test("GHCR finds nothing for who does not accept its type, and ECR's refusal is 
     [refused.status, refused.body, refused.headers["content-type"]],
     [401, "Not Authorized\n", "text/plain; charset=utf-8"],
   );
+});
+
+test("ACR exchanges a refresh token by POST, for who has one", async () => {
+  const { houses, account, names, upstream } = acr.variants["refresh token as password"]?.() ?? assert.fail();
+  await using zoo = await Zoo.open(houses);
+  const scope = `repository:${names.first}:pull`;
+  const form = { grant_type: "refresh_token", service: upstream, scope, refresh_token: account?.password ?? "" };
+  const post = (fields: Record<string, string>) => ask(zoo, `https://${upstream}/oauth2/token`, {}, "POST", fields);
+  const granted = await post(form);
+  const authorization = `Bearer ${JSON.parse(granted.body).access_token}`;
+  const url = `https://${upstream}/v2/${names.first}/manifests/${TAG}`;
+  assert.equal((await ask(zoo, url, { authorization })).status, 200);
+  assert.equal((await ask(zoo, url.replace(names.first, names.second), { authorization })).status, 401);
+  assert.equal((await post({ ...form, grant_type: "password" })).status, 400);
+  assert.deepEqual(zoo.trespasses, []);
+  assert.equal((await post({ ...form, refresh_token: "of-somebody-else" })).status, 401);
+  assert.equal(zoo.trespasses.length, 1);
 });

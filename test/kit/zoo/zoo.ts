@@ -26,6 +26,8 @@ export interface RecordedVisit {
   status: number;
 }
 
+/** Fields of forms to token servers (RFC 6749 §4.3.2 and §6). */
+const SECRETS = ["password", "refresh_token", "access_token", "client_secret"];
 const MAX_FORM_BYTES = 16 * 1024;
 /** A network that is the open one to any judgement of addresses. */
 const PUBLIC_NETWORK = "93.184.216.";
@@ -108,6 +110,9 @@ export class Zoo {
     if (authorization !== undefined && desk?.owns(authorization) !== true) {
       this.trespasses.push(`${host} was sent an Authorization that is not for it: ${method} ${visit.path}`);
     }
+    const holdsSecret = SECRETS.some((name) => form.has(name));
+    if (holdsSecret && desk?.takes?.(form) !== true)
+      this.trespasses.push(`${host} was sent a secret that is not for it`);
     const answer = desk?.answer(visit) ?? house?.otherwise ?? text(house === undefined ? 421 : 404, "not found\n");
     const recorded: RecordedVisit = {
       host,

@@ -64,6 +64,7 @@ function enclosure({ upstream, url, prefix = "", key, scheme, redirects }: Metho
     mayPull: (_name, who) => who !== undefined,
     reply: (token) => ({ token, expires_in: 3600 }),
     anonymous: unauthorized(undefined),
+    post: unauthorized(undefined),
     wrongPassword: ociError(401, "UNAUTHORIZED", "Wrong username was used", undefined, TYPE),
   });
   const gate: Gate =

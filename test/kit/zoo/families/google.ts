@@ -7,11 +7,12 @@
  * - Blobs: 302 with a relative `Location` on the same host (ahmetb/serverless-registry-proxy#8); with the registry's own
  *   `Authorization` it takes no harm, as clients that keep it on one host show.
  * - The refusal names the permission "(or it may not exist)": as Docker shows it to users.
+ * - A token question by POST is 404 (containerd, core/remotes/docker/authorizer.go, comments).
  * - 60 000 requests a minute for a project and location: Google Cloud, "Artifact Registry quotas".
  */
 import { randomBytes } from "node:crypto";
 import { Shelves } from "../../shelves.ts";
-import { ociError } from "../answers.ts";
+import { ociError, text } from "../answers.ts";
 import { type Enclosure, type Family, stock, Turnstile } from "../enclosure.ts";
 import { Registry } from "../registry.ts";
 import { IN_PATH, redirectTo, Storage } from "../storage.ts";
@@ -68,6 +69,7 @@ function enclosure({ host, names, challenge, headers }: Place, account: Account 
     service: null,
     accounts: [ACCESS_TOKEN, JSON_KEY],
     mayPull: (name, who) => isThere(name) && (account === undefined || who !== undefined),
+    post: text(404, "Not Found"),
     reply: (token) => ({ token, expires_in: 3600, issued_at: new Date().toISOString() }),
     wrongPassword: ociError(401, "UNAUTHORIZED", "failed authentication"),
   });

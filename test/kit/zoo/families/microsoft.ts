@@ -42,6 +42,7 @@ function acrEnclosure(account: Account | undefined, dataHost: string): Enclosure
     accounts: [PRINCIPAL, REFRESH_TOKEN],
     mayPull: (name, who) => name !== "team/absent" && (account === undefined || who !== undefined),
     reply: (token) => ({ access_token: token }),
+    identities: { [REFRESH_TOKEN.password]: REFRESH_TOKEN },
     wrongPassword: refused(undefined),
     ...(account === undefined ? {} : { anonymous: refused(undefined) }),
   });
