@@ -5,10 +5,11 @@ import assert from "node:assert/strict";
 import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
-import { request } from "node:https";
+import { Agent, request } from "node:https";
 import { test } from "node:test";
 import { judgeAddress } from "../../../src/upstream/addresses.ts";
 import { BufferContent } from "../content.ts";
+import { openResources, residueSince } from "../residue.ts";
 import { TAG } from "./enclosure.ts";
 import { dockerHub } from "./families/docker-hub.ts";
 import { ecr } from "./families/ecr.ts";
@@ -31,6 +32,7 @@ function ask(
   headers: Record<string, string> = {},
   method = "GET",
   form?: Record<string, string>,
+  agent: Agent | false = false,
 ): Promise<Told> {
   const { hostname, host, pathname, search } = new URL(url);
   return new Promise((resolve, reject) => {
@@ -41,7 +43,7 @@ function ask(
           method,
           path: pathname + search,
           headers: { host, "accept-encoding": "identity", ...headers },
-          agent: false,
+          agent,
         },
       },
       (answer) => {
@@ -178,4 +180,16 @@ test("ACR exchanges a refresh token by POST, for who has one", async () => {
   assert.deepEqual(zoo.trespasses, []);
   assert.equal((await post({ ...form, refresh_token: "of-somebody-else" })).status, 401);
   assert.equal(zoo.trespasses.length, 1);
+});
+
+test("a zoo that is closed leaves nothing open, though a client still holds a connection", async () => {
+  const baseline = openResources();
+  const { houses } = dockerHub.variants["anonymous"]?.() ?? assert.fail();
+  const zoo = await Zoo.open(houses);
+  const agent = new Agent({ keepAlive: true });
+  const told = await ask(zoo, "https://registry-1.docker.io/v2/", {}, "GET", undefined, agent);
+  assert.equal(told.status, 401);
+  await zoo[Symbol.asyncDispose]();
+  assert.deepEqual(await residueSince(baseline), []);
+  agent.destroy();
 });
