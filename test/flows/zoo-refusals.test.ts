@@ -7,6 +7,7 @@ import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { testInOneProcess } from "../kit/workers.ts";
 import { type Enclosure, TAG } from "../kit/zoo/enclosure.ts";
+import { dockerHub } from "../kit/zoo/families/docker-hub.ts";
 import { FAMILIES } from "../kit/zoo/families.ts";
 import { mirrorOf, pull, takeVisits } from "../kit/zoo/pull.ts";
 import type { Account } from "../kit/zoo/visit.ts";
@@ -61,6 +62,30 @@ for (const { name, variants } of FAMILIES) {
     assert.deepEqual(zoo.trespasses, []);
   });
 }
+
+test("Docker Hub: what is left is known after each pull: manifests count, looking and layers do not", async () => {
+  for (const [account, limit] of [
+    ["anonymous", 100],
+    ["acmebot", 200],
+  ] as const) {
+    const variant = account === "anonymous" ? account : "personal access token";
+    const enclosure = dockerHub.variants[variant]?.() ?? assert.fail();
+    await using zoo = await Zoo.open(enclosure.houses);
+    await using mirror = await mirrorOf(zoo, [enclosure]);
+    const left = async () => {
+      const metrics = (await get(`${mirror.adminUrl}/metrics`)).body.toString();
+      const sample = metrics.split("\n").find((line) => /^wharfinger_ratelimit_remaining\{.*docker\.io/.test(line));
+      assert.match(String(sample), new RegExp(`account="${account}"`));
+      return Number(sample?.split(" ").at(-1));
+    };
+    await pull(mirror, enclosure.names.first, enclosure.stock.first);
+    assert.equal(await left(), limit - 2);
+    await pull(mirror, enclosure.names.second, enclosure.stock.second);
+    assert.equal(await left(), limit - 4);
+    await pull(mirror, enclosure.names.second, enclosure.stock.second);
+    assert.equal(await left(), limit - 4);
+  }
+});
 
 /** The mirror waits by its clock and asks again, where a wait is a short one. */
 async function inTime<T>(clock: ManualClock, answer: Promise<T>): Promise<T> {
