@@ -10,6 +10,8 @@ import { messageOf } from "../base/failure.ts";
 import { listLeaves } from "../config/leaves.ts";
 import { bench } from "./bench.ts";
 import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
+import { check } from "./check.ts";
+import { CHECK_COMMAND, CHECK_SUMMARY, checkFlags } from "./check-options.ts";
 import { EXIT } from "./exit.ts";
 import { type ServeRequest, serve } from "./serve.ts";
 import { processWorld, type World } from "./world.ts";
@@ -97,11 +99,16 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
     .command(BENCH_COMMAND, BENCH_SUMMARY, benchFlags, (given: Readonly<Record<string, unknown>>) => {
       choose(() => bench(given, world));
     })
+    .command(CHECK_COMMAND, CHECK_SUMMARY, checkFlags, (given: Readonly<Record<string, unknown>>) => {
+      choose(() => check(given, world));
+    })
     .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
     .example("$0 --config wharfinger.yaml", "What the file says; see config.example.yaml")
     .example("$0 --listen 0.0.0.0:5000 --cache-max-size 80%", "Settings without a file")
     .example("WHARFINGER_LOG_FORMAT=pretty $0", "Every flag has an environment variable")
-    .epilogue("Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration.")
+    .epilogue(
+      "Exit codes: 0 done, 1 failed at run time, 2 bad usage or configuration, 3 asked-for thing not found, 4 refused.",
+    )
     .strict()
     .version(world.version)
     .help()

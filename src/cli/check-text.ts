@@ -1,0 +1,103 @@
+/**
+ * What `check` found, for people: a block of lines for each upstream, what is wrong with it and what to do. Pure.
+ */
+import type { AccountReport, EndpointReport, ProbeReport, ProbeResult } from "../upstream/probe.ts";
+import { columns, plain, spanText } from "./wording.ts";
+
+/** What `check --json` writes. */
+export interface CheckReport {
+  readonly format: "wharfinger-check/1";
+  readonly version: string;
+  /** The worst of all. */
+  readonly result: ProbeResult;
+  /** True where no upstream was asked. */
+  readonly offline: boolean;
+  readonly upstreams: readonly (ProbeReport | { readonly upstream: string; readonly result: "ok" })[];
+}
+
+/** A registry's clock that is so far off makes tokens and certificates fail. */
+const CLOCK_WARN_MS = 30_000;
+const CERTIFICATE_WARN_DAYS = 14;
+
+/** @param quiet only what is not well. */
+export function checkText(report: CheckReport, quiet: boolean): string {
+  const { upstreams, offline } = report;
+  if (offline) {
+    if (quiet) return "";
+    const names = upstreams.map(({ upstream }) => upstream).join(", ");
+    return `the configuration is good: ${names}; nobody was asked (offline)\n`;
+  }
+  const probed = upstreams.filter((one): one is ProbeReport => "endpoints" in one);
+  const shown = quiet ? probed.filter(({ result }) => result !== "ok") : probed;
+  const blocks = shown.map((one) => `${plain(one.upstream)}  ${one.result}\n${linesOf(one).join("\n")}\n`);
+  if (quiet) return blocks.join("\n");
+  const counts = (["ok", "limited", "refused", "unreachable"] as const).flatMap((result) => {
+    const count = probed.filter((one) => one.result === result).length;
+    return count === 0 ? [] : [`${count} ${result}`];
+  });
+  const noun = probed.length === 1 ? "upstream" : "upstreams";
+  return `${blocks.join("\n")}\n${probed.length} ${noun}: ${counts.join(", ")}\n`;
+}
+
+function linesOf({ endpoints, referrers }: ProbeReport): string[] {
+  const rows = endpoints.flatMap(rowsOf);
+  return columns([...rows, ["referrers", referrers]], "  ");
+}
+
+function rowsOf(endpoint: EndpointReport): [string, string][] {
+  const { url, addresses, via, certificate, status, roundTripMs, clockDifferenceMs, realm } = endpoint;
+  const where = addresses.map(({ address, verdict }) => (verdict === "public" ? address : `${address} ${verdict}`));
+  const rows: [string, string][] = [["address", `${plain(url)} (${where.join(", ") || "not resolved"}), ${via}`]];
+  if (certificate !== undefined) {
+    const { issuer, validUntil, daysLeft, trusted, fault } = certificate;
+    const until = `until ${validUntil.slice(0, 10)} (${daysLeft} days${daysLeft < CERTIFICATE_WARN_DAYS ? " only" : ""})`;
+    rows.push(["tls", `by ${plain(issuer)}, ${until}, ${trusted ? "trusted" : `not trusted: ${plain(fault ?? "?")}`}`]);
+  }
+  if (status !== undefined) {
+    const off = clockDifferenceMs === undefined ? "no Date" : `clock ${signed(clockDifferenceMs)}`;
+    const warn = Math.abs(clockDifferenceMs ?? 0) > CLOCK_WARN_MS ? "; one of the two clocks is wrong, see NTP" : "";
+    rows.push(["answer", `${status} in ${Math.round(roundTripMs ?? 0)} ms, ${off}${warn}`]);
+    const { scheme = "", server, mayHaveCredentials = true, why = "" } = realm ?? {};
+    const verdict = mayHaveCredentials ? `credentials may go there: ${why}` : `no credentials go there: ${why}`;
+    const asked = server === undefined ? scheme : `${scheme}, ${plain(server)}`;
+    if (realm !== undefined) rows.push(["realm", `${asked}; ${plain(verdict)}`]);
+    else if (status < 400) rows.push(["realm", "none, it lets anybody in"]);
+  }
+  for (const account of endpoint.accounts) rows.push(...accountRows(account));
+  return [...rows, ...problemRows(endpoint)];
+}
+
+function accountRows(report: AccountReport): [string, string][] {
+  const { account, form, repositories, credentials, image, limits } = report;
+  const name = form === "anonymous" ? form : `${plain(account)} (${form})`;
+  const forWhat = repositories.includes("**") ? "" : `, for ${plain(repositories.join(" "))}`;
+  const found = { yes: "may be pulled", no: "is not there", denied: "may not be pulled", "not known": "was not asked" };
+  const saw = image === undefined ? "" : `; ${plain(`${image.repository}:${image.tag}`)} ${found[image.found]}`;
+  const told = form === "anonymous" && credentials === "accepted" ? "let in" : TOLD[credentials];
+  const rows: [string, string][] = [["account", `${name}: ${told}${forWhat}${saw}`]];
+  if (limits !== undefined) {
+    const { limit, remaining, windowMs, source } = limits;
+    const window = windowMs === undefined ? "" : ` in ${spanText(windowMs)}`;
+    const counted = source === undefined ? "" : `, counted for ${plain(source)}`;
+    rows.push(["limit", `${remaining ?? "?"} left of ${limit ?? "?"}${window}${counted}`]);
+  } else rows.push(["limit", "none told"]);
+  return [...rows, ...problemRows(report)];
+}
+
+function problemRows({ problem, retryAfterMs }: EndpointReport | AccountReport): [string, string][] {
+  const rows: [string, string][] = problem === undefined ? [] : [["problem", plain(problem)]];
+  return retryAfterMs === undefined ? rows : [...rows, ["again", `in ${spanText(retryAfterMs)}`]];
+}
+
+const TOLD: Readonly<Record<AccountReport["credentials"], string>> = {
+  accepted: "accepted",
+  refused: "refused",
+  "not asked for": "not asked for",
+  "not known": "could not be tried",
+};
+
+function signed(ms: number): string {
+  const seconds = Math.abs(ms) / 1000;
+  if (seconds < 1) return "the same";
+  return `${spanText(Math.abs(ms))} ${ms > 0 ? "ahead" : "behind"}`;
+}

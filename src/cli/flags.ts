@@ -1,0 +1,41 @@
+/**
+ * Reading what yargs found: one value for each flag, and a fault that names the flag.
+ */
+import { Failure } from "../base/failure.ts";
+
+export type Given = Readonly<Record<string, unknown>>;
+
+/** Where a command's result goes: names of files; "-" is standard output. */
+export interface Outputs {
+  readonly json: string | undefined;
+  readonly output: string | undefined;
+}
+
+export const OUTPUT_FLAGS = {
+  // Without a value it is standard output: `--json | jq`.
+  json: { type: "string", describe: "Write the result as JSON into this file; alone or - is standard output" },
+  output: {
+    type: "string",
+    alias: "o",
+    requiresArg: true,
+    describe: "Write the text into this file instead of standard output",
+  },
+  quiet: { type: "boolean", default: false, describe: "Tell only what is not well" },
+} as const;
+
+export function readOutputs(given: Given): Outputs {
+  return { json: given["json"] === "" ? "-" : word("json", given), output: word("output", given) };
+}
+
+/** @throws Failure `invalid` for a flag that was given twice, or without its value. */
+export function word(flag: string, given: Given): string | undefined {
+  const value = given[flag];
+  if (Array.isArray(value)) throw invalid(`--${flag}`, "given more than once");
+  if (value === undefined) return undefined;
+  if (typeof value === "string" && value !== "") return value;
+  throw invalid(`--${flag}`, "a value is missing");
+}
+
+export function invalid(what: string, message: string): Failure {
+  return new Failure("invalid", `${what}: ${message}`);
+}
