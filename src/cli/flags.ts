@@ -12,8 +12,11 @@ export interface Outputs {
 }
 
 export const OUTPUT_FLAGS = {
-  // Without a value it is standard output: `--json | jq`.
-  json: { type: "string", describe: "Write the result as JSON into this file; alone or - is standard output" },
+  json: {
+    type: "string",
+    requiresArg: true,
+    describe: "Write the result as JSON into this file; alone or - is standard output",
+  },
   output: {
     type: "string",
     alias: "o",
@@ -24,7 +27,21 @@ export const OUTPUT_FLAGS = {
 } as const;
 
 export function readOutputs(given: Given): Outputs {
-  return { json: given["json"] === "" ? "-" : word("json", given), output: word("output", given) };
+  return { json: word("json", given), output: word("output", given) };
+}
+
+/** Where `--json` may stand alone, or before the URL, and is standard output: `check --json | jq`. */
+const JSON_ALONE: ReadonlySet<string> = new Set(["check", "doctor"]);
+
+export function withJsonAlone(args: readonly string[]): readonly string[] {
+  if (!JSON_ALONE.has(args[0] ?? "")) return args;
+  const end = args.indexOf("--");
+  return args.map((arg, at) => {
+    if (arg !== "--json" || (end >= 0 && at > end)) return arg;
+    const next = args[at + 1];
+    const alone = next === undefined || /^(?:-.|https?:\/\/)/.test(next);
+    return alone ? "--json=-" : arg;
+  });
 }
 
 /** @throws Failure `invalid` for a flag that was given twice, or without its value. */

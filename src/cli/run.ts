@@ -12,7 +12,10 @@ import { bench } from "./bench.ts";
 import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
 import { check } from "./check.ts";
 import { CHECK_COMMAND, CHECK_SUMMARY, checkFlags } from "./check-options.ts";
+import { doctor } from "./doctor.ts";
+import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
 import { EXIT } from "./exit.ts";
+import { withJsonAlone } from "./flags.ts";
 import { type ServeRequest, serve } from "./serve.ts";
 import { processWorld, type World } from "./world.ts";
 
@@ -22,7 +25,7 @@ export async function run(args: readonly string[], world: World = processWorld(p
   const parser = commandLine(world, (chosen) => {
     command = chosen;
   });
-  const said = await parse(parser, args);
+  const said = await parse(parser, withJsonAlone(args));
   if (said.fault !== undefined) {
     return refuse(said.fault, world);
   }
@@ -101,6 +104,9 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
     })
     .command(CHECK_COMMAND, CHECK_SUMMARY, checkFlags, (given: Readonly<Record<string, unknown>>) => {
       choose(() => check(given, world));
+    })
+    .command(DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags, (given: Readonly<Record<string, unknown>>) => {
+      choose(() => doctor(given, world));
     })
     .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
     .example("$0 --config wharfinger.yaml", "What the file says; see config.example.yaml")
