@@ -59,11 +59,7 @@ for (const [how, fault] of [
   test(`an upstream that ${how} is asked by a few, and all are served what is stored`, async () => {
     await aged(async ({ upstream, clock, urls }) => {
       upstream.fault({}, fault);
-      const first = urls.slice(0, 1);
-      const served = allStale(first);
-      // A second question is made after a moment of the clock's.
-      for (let step = 0; step < 10; step++) await clock.advance(100);
-      await served;
+      await clock.during(allStale(urls.slice(0, 1)));
       for (let at = 1; at < TAGS; at += 10) await allStale(urls.slice(at, at + 10));
       assert.ok(upstream.requests.length < 40, `${upstream.requests.length} requests for ${TAGS} tags`);
     });
@@ -95,15 +91,10 @@ test("an upstream that accepts connections and says nothing keeps the first wait
 test("nobody who has nothing stored waits for an upstream that does not answer anyone", async () => {
   await aged(async ({ upstream, clock, mirror, urls }) => {
     upstream.fault({}, { dropConnection: true });
-    const served = allStale(urls.slice(0, 5));
-    for (let step = 0; step < 10; step++) await clock.advance(100);
-    await served;
+    await clock.during(allStale(urls.slice(0, 5)));
     const asked = upstream.requests.length;
-    const answers = Promise.all(
-      Array.from({ length: 20 }, (_, at) => get(`${mirror.url}/v2/library/demo/manifests/unknown${at}`)),
-    );
-    for (let step = 0; step < 30; step++) await clock.advance(100);
-    for (const answer of await answers) {
+    const unknown = Array.from({ length: 20 }, (_, at) => `${mirror.url}/v2/library/demo/manifests/unknown${at}`);
+    for (const answer of await clock.during(Promise.all(unknown.map((url) => get(url))))) {
       assert.equal(answer.status, 502);
       assert.match(String(answer.headers["retry-after"]), /^\d+$/);
     }
@@ -114,9 +105,7 @@ test("nobody who has nothing stored waits for an upstream that does not answer a
 test("an upstream that answers again is noticed, and serves what is new", async () => {
   await aged(async ({ upstream, clock, urls, mirror }) => {
     const heal = upstream.fault({}, { dropConnection: true });
-    const served = allStale(urls.slice(0, 5));
-    for (let step = 0; step < 10; step++) await clock.advance(100);
-    await served;
+    await clock.during(allStale(urls.slice(0, 5)));
     heal();
     for (let at = 0; at < TAGS; at++) upstream.shelves.add("library/demo", other, `v${at}`);
     await clock.advance(60_000);
