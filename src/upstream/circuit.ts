@@ -16,7 +16,7 @@ export type CircuitState = "closed" | "slow" | "open";
 const FAILURES = 3;
 /** An endpoint that is silent for so long, and has answered nobody meanwhile, keeps no refresh waiting. */
 export const SILENCE_MS = 2000;
-const FIRST_OPEN_MS = 1000;
+const FIRST_OPEN_MS = 500;
 const MAX_OPEN_MS = 30_000;
 /** When to come again while somebody else's question is the probe. */
 const PROBE_MS = 500;
