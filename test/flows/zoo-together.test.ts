@@ -5,10 +5,9 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import nodeTest, { after } from "node:test";
+import { after } from "node:test";
 import { digestOf } from "../../src/oci/digest.ts";
 import { get } from "../kit/http.ts";
-import { TEST_WORKERS } from "../kit/mirror.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { testInOneProcess } from "../kit/workers.ts";
 import type { Enclosure } from "../kit/zoo/enclosure.ts";
@@ -17,8 +16,6 @@ import { type Cost, costOf, expectedCost, mirrorOf, pull, takeVisits } from "../
 import { trustZoo, Zoo } from "../kit/zoo/zoo.ts";
 
 const test = testInOneProcess("registries are emulated in the process of the test, which other processes do not reach");
-const todoInOneProcess = (title: string, todo: string, run: () => Promise<void>) =>
-  TEST_WORKERS > 1 ? test(title, run) : nodeTest(title, { todo }, run);
 const trust = trustZoo();
 after(() => trust[Symbol.dispose]());
 
@@ -80,7 +77,7 @@ test("all accounts in one config.json of Docker's: each registry is shown its ow
   await pullByDockerConfig(oneOfEach(() => false));
 });
 
-todoInOneProcess("an identity token in config.json is exchanged for a token by POST", "not exchanged yet", async () => {
+test("an identity token in config.json is exchanged for a token by POST", async () => {
   await pullByDockerConfig(oneOfEach(({ account }) => account?.username === NO_ONE));
 });
 
