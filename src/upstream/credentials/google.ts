@@ -47,18 +47,24 @@ class KeyCredential implements CredentialSource {
   readonly #watched: WatchedFile<Key>;
   readonly #cloud: CloudCredential;
   #key: Key;
+  /** The one that what is held was obtained with. */
+  #usedKey: Key | undefined;
 
   constructor(watched: WatchedFile<Key>, key: Key, surroundings: CredentialSurroundings) {
     this.account = accountOf(key);
     this.#watched = watched;
     this.#key = key;
-    this.#cloud = new CloudCredential(this.account, surroundings, ({ signal }) => ask(this.#key, surroundings, signal));
+    this.#cloud = new CloudCredential(this.account, surroundings, async ({ signal }) => {
+      const used = this.#key;
+      const given = await ask(used, surroundings, signal);
+      this.#usedKey = used;
+      return given;
+    });
   }
 
   async hold(asking: Asking): Promise<Held> {
-    const key = await this.#watched.value();
-    if (key !== this.#key) this.#cloud.outdated();
-    this.#key = key;
+    this.#key = await this.#watched.value();
+    if (this.#usedKey !== undefined && this.#usedKey !== this.#key) this.#cloud.outdated();
     return await this.#cloud.hold(asking);
   }
 

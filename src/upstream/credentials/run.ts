@@ -37,7 +37,14 @@ export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
     const pieces: Buffer[] = [];
     let bytes = 0;
     let linger: NodeJS.Timeout | undefined;
-    const onAbort = () => end(child);
+    // A process that the system does not let go of is not waited for either.
+    const settleSoon = () => {
+      linger ??= setTimeout(settle, LINGER_MS);
+    };
+    const onAbort = () => {
+      end(child);
+      settleSoon();
+    };
     signal.addEventListener("abort", onAbort, { once: true });
     const settle = (failed?: Error) => {
       clearTimeout(linger);
@@ -52,9 +59,7 @@ export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
     };
     child.once("error", settle);
     child.once("close", () => settle());
-    child.once("exit", () => {
-      linger = setTimeout(settle, LINGER_MS);
-    });
+    child.once("exit", settleSoon);
     // Who exits without reading is judged by its exit.
     child.stdin.on("error", () => {});
     child.stdout.on("error", () => {});
@@ -68,7 +73,8 @@ export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
 
 /** With all that it started and that stayed in its group. */
 function end(child: ChildProcess): void {
-  if (child.pid === undefined) return;
+  // Once it has ended, its number may be another's.
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   try {
     process.kill(-child.pid, "SIGKILL");
   } catch {

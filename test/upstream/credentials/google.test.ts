@@ -163,6 +163,27 @@ test("a key file's service account signs for a token, and a new file is another 
   assert.deepEqual(await residueSince(baseline), []);
 });
 
+test("a key that changes while another's token is on its way is asked with next", async (t) => {
+  const late: ServerResponse[] = [];
+  let count = 0;
+  const { open, asking, keyFile, writeKey, clock } = await googleScene(t, (response) => {
+    count += 1;
+    if (count === 1) late.push(response);
+    else sendJson(response, { access_token: "ya29.second", expires_in: 3599 });
+  });
+  writeKey(serviceAccount());
+  const source = await open({ type: "google", keyFile });
+  const first = source.hold(asking());
+  while (late.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  writeKey(serviceAccount("second@project.iam.gserviceaccount.com"));
+  await clock.advance(5_000);
+  const second = source.hold(asking());
+  for (const response of late) sendJson(response, { access_token: "ya29.first", expires_in: 3599 });
+  await Promise.all([first, second]);
+  const held = await source.hold(asking());
+  assert.deepEqual(held, { kind: "basic", username: "oauth2accesstoken", password: "ya29.second" });
+});
+
 test("a user's own login is a key file too, named after its kind", async (t) => {
   const { open, asking, cloud, keyFile, writeKey } = await googleScene(t, (response) =>
     sendJson(response, { access_token: "ya29.user", expires_in: 3599 }),
