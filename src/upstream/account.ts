@@ -7,16 +7,13 @@ import type { Failure } from "../base/failure.ts";
 import { type BudgetQuestion, RateBudget } from "./budget.ts";
 import { ANONYMOUS, type CredentialSource } from "./credentials/credential.ts";
 import type { AccountOptions } from "./options.ts";
+import { Refusals } from "./refusals.ts";
 import { Secrets } from "./secrets.ts";
 import { Tokens } from "./tokens.ts";
-
-const REFUSED_MS = 10_000;
 
 export interface AccountSurroundings {
   readonly clock: Clock;
   readonly refusedMs?: number | undefined;
-  /** Called once for each time in which a refusal is believed. */
-  readonly onRefused: (account: string, failure: Failure) => void;
 }
 
 export class Account {
@@ -28,18 +25,18 @@ export class Account {
   readonly tokens: Tokens;
   /** Apart from ours: a host that a redirect led to must never be handed what our account obtained. */
   readonly guestTokens: Tokens;
+  /** What became of its credentials where they were shown. */
+  readonly refusals: Refusals;
   readonly budget: RateBudget;
-  readonly #surroundings: AccountSurroundings;
-  #refusal: { readonly failure: Failure; readonly until: number } | undefined;
 
-  constructor(name: string, { source, repositories }: AccountOptions, surroundings: AccountSurroundings) {
+  constructor(name: string, { source, repositories }: AccountOptions, { clock, refusedMs }: AccountSurroundings) {
     this.name = name;
     this.source = source;
     this.repositories = repositories;
-    this.#surroundings = surroundings;
-    this.tokens = new Tokens(surroundings.clock);
-    this.guestTokens = new Tokens(surroundings.clock);
-    this.budget = new RateBudget(surroundings.clock);
+    this.tokens = new Tokens(clock, refusedMs);
+    this.guestTokens = new Tokens(clock, refusedMs);
+    this.refusals = new Refusals(clock, refusedMs);
+    this.budget = new RateBudget(clock);
   }
 
   /** Pulls that are left; undefined where no limit is known. */
@@ -52,19 +49,8 @@ export class Account {
   }
 
   /** Its credentials were refused: nobody shows them again for a while. */
-  refused(failure: Failure): void {
-    const { clock, refusedMs = REFUSED_MS, onRefused } = this.#surroundings;
-    if (this.findRefusal() === undefined) onRefused(this.name, failure);
-    this.#refusal = { failure, until: clock.now() + refusedMs };
-  }
-
   findRefusal(): Failure | undefined {
-    if (this.#refusal === undefined) return undefined;
-    const { clock, refusedMs = REFUSED_MS } = this.#surroundings;
-    const leftMs = this.#refusal.until - clock.now();
-    if (leftMs > 0 && leftMs <= refusedMs) return this.#refusal.failure;
-    this.#refusal = undefined;
-    return undefined;
+    return this.refusals.findRefusal();
   }
 }
 

@@ -236,7 +236,6 @@ export class Conversation {
       else if (isOfEndpoint(error) && !redirected) attempt.failed(error);
       else if (redirected || error.upstreamStatus !== undefined) attempt.answered();
       else attempt.left();
-      if (isFailure(error, "refused")) account.refused(error);
       throw error;
     } finally {
       time.lift();

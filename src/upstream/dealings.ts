@@ -5,7 +5,6 @@
  * is learned for each of both.
  */
 import type { Clock } from "../base/clock.ts";
-import type { Failure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Repository } from "../oci/reference.ts";
 import { type Account, anonymousAccount, openAccounts } from "./account.ts";
@@ -50,14 +49,7 @@ export class Dealings {
     this.#name = name;
     this.#options = options;
     this.#parts = parts;
-    const surroundings = {
-      clock: parts.clock,
-      refusedMs: options.refusedMs,
-      onRefused: (account: string, failure: Failure) => {
-        const message = `${failure.message} (account ${account})`;
-        parts.notices.emit("upstreamTrouble", { upstream: name, message, detail: { account } });
-      },
-    };
+    const surroundings = { clock: parts.clock, refusedMs: options.refusedMs };
     this.#accounts = openAccounts(options.credentials, surroundings);
     this.#anonymous = anonymousAccount(surroundings);
   }
@@ -107,6 +99,7 @@ export class Dealings {
         source: own ? account.source : ANONYMOUS,
         tokenRealm: own ? this.#options.tokenRealm : null,
         tokens: own ? account.tokens : account.guestTokens,
+        refusals: own ? account.refusals : undefined,
       });
     const authorizer = authorizerAt(endpoint, true);
     const exchange = { name, endpoint, sender, authorizer, guestOf: (origin: URL) => authorizerAt(origin, false) };

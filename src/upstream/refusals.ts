@@ -46,7 +46,9 @@ export class Refusals {
   /** The refusal that still counts: of `held`, or of the account whatever it holds. */
   findRefusal(held?: Held): Failure | undefined {
     const refused = this.#refused;
-    if (refused === undefined || this.#clock.now() >= refused.until) return undefined;
+    const leftMs = refused === undefined ? 0 : refused.until - this.#clock.now();
+    // More is left than there ever was where the clock was put back.
+    if (refused === undefined || leftMs <= 0 || leftMs > this.#refusedMs) return undefined;
     const isOther = held !== undefined && refused.shown !== undefined && refused.shown !== textOf(held);
     return isOther ? undefined : refused.failure;
   }
