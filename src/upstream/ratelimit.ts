@@ -45,7 +45,8 @@ export function findLimits(headers: Headers, now: number): LimitsSaid | undefine
   const remainingText = textOf(headers, "ratelimit-remaining") ?? textOf(headers, "x-ratelimit-remaining");
   const limit = findCount(limitText) ?? joint.limit ?? findCount(policy) ?? parameterOf(policy, "q");
   const remaining = findCount(remainingText) ?? joint.remaining;
-  if (limit === undefined && remaining === undefined) return undefined;
+  // A limit of nothing is how some say that there is none.
+  if (limit === 0 || (limit === undefined && remaining === undefined)) return undefined;
   const windowSeconds = parameterOf(limitText, "w") ?? parameterOf(remainingText, "w") ?? parameterOf(policy, "w");
   const resetText = textOf(headers, "ratelimit-reset") ?? textOf(headers, "x-ratelimit-reset");
   const source = textOf(headers, "docker-ratelimit-source");

@@ -28,6 +28,7 @@ test("limits are read in every form they come in", () => {
     const said = findLimits(headers, NOW);
     assert.deepEqual([said?.limit, said?.remaining, said?.windowMs, said?.resetMs], expected, JSON.stringify(headers));
   }
+  assert.equal(findLimits({ "x-ratelimit-limit": "0", "x-ratelimit-remaining": "0" }, NOW), undefined);
   assert.equal(findLimits({ "ratelimit-limit": "many", "content-type": "text/html" }, NOW), undefined);
 });
 
