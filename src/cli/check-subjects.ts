@@ -5,13 +5,15 @@
 
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
-import { readCredential } from "../config/credential.ts";
 import { type Config, servesTls, type UpstreamConfig, upstreamsOf } from "../config/schema.ts";
 import { makeMaterial, readTexts } from "../http/tls-material.ts";
+import type { CredentialSource } from "../upstream/credentials/credential.ts";
+import { openCredential } from "../upstream/credentials/open.ts";
 import { parseEndpoint } from "../upstream/endpoint.ts";
+import { DEFAULT_TIMEOUTS } from "../upstream/options.ts";
 import { type ProbedAccount, type ProbeOptions, type ProbeReport, probeUpstream } from "../upstream/probe.ts";
 import type { ProbeImage } from "../upstream/probe-images.ts";
-import { TlsTrust } from "../upstream/tlsfiles.ts";
+import { openTransport } from "../upstream/transport.ts";
 import type { World } from "./world.ts";
 
 export interface Subject {
@@ -19,12 +21,15 @@ export interface Subject {
   readonly options: ProbeOptions;
 }
 
+export interface Subjects {
+  readonly subjects: readonly Subject[];
+  readonly faults: readonly string[];
+  /** Ends what credentials have running. */
+  close(): Promise<void>;
+}
+
 /** @throws Failure `unknown` where the only upstream to ask is not configured. */
-export async function openSubjects(
-  config: Config,
-  only: string | undefined,
-  env: World["env"],
-): Promise<{ readonly subjects: readonly Subject[]; readonly faults: readonly string[] }> {
+export async function openSubjects(config: Config, only: string | undefined, env: World["env"]): Promise<Subjects> {
   const all = upstreamsOf(config);
   if (only !== undefined && !all.has(only)) {
     throw new Failure("unknown", `${only} is not among the upstreams: ${[...all.keys()].join(", ")}`);
@@ -48,28 +53,55 @@ export async function openSubjects(
     const settings = { certificates, clientCa, clientAuth: clientAuth ?? "required", ticketSecret: "" };
     makeMaterial(await readTexts(settings), settings);
   });
+  const opened: CredentialSource[] = [];
   const subjects: Subject[] = [];
   for (const [name, settings] of all) {
     if (only !== undefined && name !== only) continue;
-    await attempt(() => void new TlsTrust(name, [parseEndpoint(name, settings.url)], optionsOf(settings)));
+    await attempt(() => tryConnections(name, settings, env));
     const accounts: ProbedAccount[] = [];
+    // Who contacts nobody needs no secrets.
     for (const credential of config.offline ? [] : settings.credentials) {
       await attempt(async () => {
-        const open = await readCredential(credential, env).catch((error: unknown) => {
-          throw isFailure(error) ? new Failure(error.kind, `upstreams.${name}.credentials: ${error.message}`) : error;
-        });
-        accounts.push({ form: credential.type, repositories: ["**"], credential: open });
+        const { type: form, repositories } = credential;
+        const source = await openSource(name, credential, settings, env);
+        opened.push(source);
+        accounts.push({ form, repositories, source });
       });
     }
-    const { endpoints, repositories } = settings;
-    subjects.push({ name, options: { upstream: optionsOf(settings), endpoints, accounts, allow: repositories.allow } });
+    subjects.push({ name, options: { upstream: optionsOf(settings), accounts, allow: settings.repositories.allow } });
   }
-  return { subjects, faults };
+  const close = async () => {
+    await Promise.all(opened.map((source) => source.close?.()));
+  };
+  return { subjects, faults, close };
+}
+
+/** Certificates and proxies, opened as for real, without a connection. @throws Failure `invalid` */
+async function tryConnections(name: string, settings: UpstreamConfig, env: World["env"]): Promise<void> {
+  const endpoints = [settings.url, ...settings.endpoints].map((url) => parseEndpoint(name, url));
+  await openTransport(name, endpoints, optionsOf(settings), DEFAULT_TIMEOUTS, systemClock, { env }).close();
+}
+
+async function openSource(
+  name: string,
+  credential: UpstreamConfig["credentials"][number],
+  { url }: UpstreamConfig,
+  env: World["env"],
+): Promise<CredentialSource> {
+  try {
+    return await openCredential(credential, { name, endpoint: parseEndpoint(name, url), clock: systemClock, env });
+  } catch (error) {
+    throw isFailure(error) ? new Failure(error.kind, `upstreams.${name}.credentials: ${error.message}`) : error;
+  }
 }
 
 /** All at once. */
-export function askSubjects(subjects: readonly Subject[], image: ProbeImage | undefined): Promise<ProbeReport[]> {
-  const surroundings = { clock: systemClock, network: { env: process.env } };
+export function askSubjects(
+  subjects: readonly Subject[],
+  image: ProbeImage | undefined,
+  env: World["env"],
+): Promise<ProbeReport[]> {
+  const surroundings = { clock: systemClock, network: { env } };
   return Promise.all(subjects.map(({ name, options }) => probeUpstream(name, { ...options, image }, surroundings)));
 }
 

@@ -39,19 +39,23 @@ export async function check(given: Given, world: World): Promise<number> {
 
 async function report(request: CheckRequest, config: Config, world: World): Promise<number> {
   const { openSubjects, askSubjects } = await import("./check-subjects.ts");
-  const { subjects, faults } = await openSubjects(config, request.upstream, world.env);
-  for (const fault of faults) world.stderr.write(`wharfinger: ${fault}\n`);
-  if (faults.length > 0) return EXIT.badUsage;
-  const offline = request.offline || config.offline;
-  const upstreams = offline
-    ? subjects.map(({ name }) => ({ upstream: name, result: "ok" as const }))
-    : await askSubjects(subjects, request.image);
-  const results = new Set(upstreams.map(({ result }) => result));
-  const result = (["unreachable", "limited", "refused"] as const).find((one) => results.has(one)) ?? "ok";
-  const told: CheckReport = { format: "wharfinger-check/1", version: world.version, result, offline, upstreams };
-  writeDocuments(request, { text: checkText(told, request.quiet), json: told }, world);
-  if (result === "ok") return EXIT.done;
-  return result === "refused" ? EXIT.refused : EXIT.failed;
+  const { subjects, faults, close } = await openSubjects(config, request.upstream, world.env);
+  try {
+    for (const fault of faults) world.stderr.write(`wharfinger: ${fault}\n`);
+    if (faults.length > 0) return EXIT.badUsage;
+    const offline = request.offline || config.offline;
+    const upstreams = offline
+      ? subjects.map(({ name }) => ({ upstream: name, result: "ok" as const }))
+      : await askSubjects(subjects, request.image, world.env);
+    const results = new Set(upstreams.map((one) => one.result));
+    const result = (["unreachable", "limited", "refused"] as const).find((one) => results.has(one)) ?? "ok";
+    const told: CheckReport = { format: "wharfinger-check/1", version: world.version, result, offline, upstreams };
+    writeDocuments(request, { text: checkText(told, request.quiet), json: told }, world);
+    if (result === "ok") return EXIT.done;
+    return result === "refused" ? EXIT.refused : EXIT.failed;
+  } finally {
+    await close();
+  }
 }
 
 function failed(error: unknown, world: World, hint = ""): number {

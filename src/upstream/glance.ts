@@ -4,13 +4,14 @@
  * The certificate is looked at whether it is trusted or not; nothing is ever sent over that connection.
  */
 import { lookup } from "node:dns";
-import { isIP } from "node:net";
+import { isIP, type Socket } from "node:net";
 import { type PeerCertificate, TLSSocket } from "node:tls";
-import { messageOf } from "../base/failure.ts";
-import { type AddressVerdict, judgeAddress } from "./addresses.ts";
+import type { Clock } from "../base/clock.ts";
+import { type AddressVerdict, bare, judgeAddress } from "./addresses.ts";
 import type { Network } from "./network.ts";
 import type { UpstreamOptions } from "./options.ts";
-import { bare, TlsTrust } from "./tlsfiles.ts";
+import { Proxies } from "./proxies.ts";
+import { TlsTrust } from "./tlsfiles.ts";
 import { Dialing } from "./wire/dialing.ts";
 
 const MAX_ADDRESSES = 16;
@@ -50,38 +51,37 @@ export async function lookAtAddresses(
   }
 }
 
+export interface GlanceOptions {
+  /** The upstream's name. */
+  readonly name: string;
+  readonly upstream: UpstreamOptions;
+  readonly network: Network;
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+}
+
 /** Undefined where there is none to be seen: no connection, no TLS. @throws Failure `invalid` for an unreadable TLS file. */
-export async function lookAtCertificate(
-  name: string,
-  endpoint: URL,
-  options: UpstreamOptions,
-  network: Network,
-  now: number,
-  signal: AbortSignal,
-): Promise<SeenCertificate | undefined> {
-  const trust = new TlsTrust(name, [endpoint], options);
+export async function lookAtCertificate(endpoint: URL, options: GlanceOptions): Promise<SeenCertificate | undefined> {
+  const { name, upstream, network, clock, timeoutMs } = options;
+  const trust = new TlsTrust(name, [endpoint], upstream, clock, () => {});
   const dialing = new Dialing({
-    allowPrivate: options.allowPrivate,
+    name,
+    allowPrivate: upstream.allowPrivate,
     network,
+    proxies: new Proxies(network.env ?? process.env),
+    clock,
+    connectMs: timeoutMs,
     trustOf: (hostname) => ({ ...trust.contextOf(hostname), rejectUnauthorized: false }),
   });
+  let socket: Socket | undefined;
   try {
-    const { socket, ready } = dialing.start(endpoint);
-    const giveUp = () => socket.destroy(new Error(messageOf(signal.reason)));
-    try {
-      signal.addEventListener("abort", giveUp, { once: true });
-      await new Promise<void>((done, fail) => {
-        socket.once(ready, () => done());
-        socket.on("error", fail);
-        socket.once("close", () => fail(new Error("closed")));
-      });
-      return socket instanceof TLSSocket ? describe(socket, now) : undefined;
-    } finally {
-      signal.removeEventListener("abort", giveUp);
-      socket.destroy();
-    }
+    socket = await dialing.start(endpoint).opened;
+    return socket instanceof TLSSocket ? describe(socket, clock.now()) : undefined;
   } catch {
     return undefined;
+  } finally {
+    socket?.destroy();
+    await dialing.close();
   }
 }
 

@@ -1,7 +1,6 @@
 /**
  * A public image of each known registry, whose manifest is asked for by HEAD to learn whether pulls are answered and what is
- * left of a limit. HEAD is no pull anywhere; Docker Hub keeps an image for this very purpose
- * (docs.docker.com/docker-hub/usage/pulls, "View pull rate and limit").
+ * left of a limit. HEAD is no pull anywhere; Docker Hub keeps an image for this very purpose (`limitProbe`).
  */
 import { findKnownAt } from "./known.ts";
 
@@ -11,7 +10,6 @@ export interface ProbeImage {
 }
 
 const IMAGES: ReadonlyMap<string, ProbeImage> = new Map([
-  ["docker.io", { repository: "ratelimitpreview/test", tag: "latest" }],
   ["ghcr.io", { repository: "actions/actions-runner", tag: "latest" }],
   ["quay.io", { repository: "prometheus/busybox", tag: "latest" }],
   ["gcr.io", { repository: "distroless/static", tag: "latest" }],
@@ -26,8 +24,11 @@ export function findProbeImage(
   asked: ProbeImage | undefined,
   allowed: readonly string[],
 ): ProbeImage | undefined {
-  const known = IMAGES.get(findKnownAt(endpoint)?.name ?? "");
-  if (asked !== undefined || known !== undefined) return asked ?? known;
+  if (asked !== undefined) return asked;
+  const known = findKnownAt(endpoint);
+  if (known?.limitProbe !== undefined) return { repository: known.limitProbe, tag: "latest" };
+  const image = IMAGES.get(known?.name ?? "");
+  if (image !== undefined) return image;
   const repository = allowed.find((pattern) => !/[*?[\]{}!]/.test(pattern));
   return repository === undefined ? undefined : { repository, tag: "latest" };
 }

@@ -9,13 +9,14 @@ import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import { ACCEPT_MANIFESTS } from "../oci/mediatypes.ts";
 import { parseRepository } from "../oci/reference.ts";
 import { chooseChallenge, parseChallenges } from "./challenge.ts";
+import type { CredentialSource } from "./credentials/credential.ts";
 import { Deadline } from "./deadline.ts";
 import { parseEndpoint, urlBelow } from "./endpoint.ts";
 import type { Reply } from "./exchange.ts";
 import { lookAtAddresses, lookAtCertificate, type SeenAddress, type SeenCertificate } from "./glance.ts";
 import { findKnownAt } from "./known.ts";
 import type { Network } from "./network.ts";
-import { type Credential, DEFAULT_TIMEOUTS, type UpstreamOptions } from "./options.ts";
+import { DEFAULT_TIMEOUTS, type UpstreamOptions } from "./options.ts";
 import { judgeReply, mediaTypeOf } from "./outcome.ts";
 import { findProbeImage, type ProbeImage } from "./probe-images.ts";
 import { openProbeLine, type ProbeLine } from "./probeline.ts";
@@ -34,13 +35,12 @@ export interface ProbedAccount {
   readonly form: string;
   /** Globs over the repositories it is for. */
   readonly repositories: readonly string[];
-  readonly credential: Credential | undefined;
+  /** Undefined is anonymous. */
+  readonly source: CredentialSource | undefined;
 }
 
 export interface ProbeOptions {
   readonly upstream: UpstreamOptions;
-  /** More URLs of the same content. */
-  readonly endpoints: readonly string[];
   /** Empty is anonymous. */
   readonly accounts: readonly ProbedAccount[];
   /** Repositories that may be pulled. */
@@ -109,7 +109,7 @@ export async function probeUpstream(
   options: ProbeOptions,
   surroundings: ProbeSurroundings,
 ): Promise<ProbeReport> {
-  const urls = [options.upstream.url, ...options.endpoints].map((url) => parseEndpoint(name, url));
+  const urls = [options.upstream.url, ...(options.upstream.endpoints ?? [])].map((url) => parseEndpoint(name, url));
   const endpoints = await Promise.all(urls.map((url) => probeEndpoint(name, url, options, surroundings)));
   const referrers = urls[0] === undefined ? undefined : findKnownAt(urls[0])?.referrers;
   return {
@@ -128,8 +128,8 @@ async function probeEndpoint(
 ): Promise<EndpointReport> {
   const { upstream } = options;
   const timeouts = { ...DEFAULT_TIMEOUTS, connectMs: timeoutMs, headersMs: timeoutMs };
-  const lineFor = (credential: Credential | undefined) =>
-    openProbeLine({ name, endpoint, credential, upstream, clock, network, timeouts });
+  const lineFor = (source: CredentialSource | undefined) =>
+    openProbeLine({ name, endpoint, source, upstream, clock, network, timeouts });
   const deadline = new Deadline(clock);
   deadline.set(timeoutMs, `${name}: ${endpoint.host} did not answer within ${timeoutMs / 1000} s`);
   const { signal } = deadline;
@@ -138,7 +138,7 @@ async function probeEndpoint(
     const secure = endpoint.protocol === "https:";
     const [addresses, certificate, said] = await Promise.all([
       unless(signal, lookAtAddresses(endpoint, network.resolve), []),
-      secure ? lookAtCertificate(name, endpoint, upstream, network, clock.now(), signal) : undefined,
+      secure ? lookAtCertificate(endpoint, { name, upstream, network, clock, timeoutMs }) : undefined,
       greet(name, endpoint, line, clock, signal),
     ]);
     const { tokenRealm } = upstream;
@@ -151,10 +151,15 @@ async function probeEndpoint(
       return { ...seen, realm, accounts: [], result: resultOf(said.failure), retryAfterMs, problem };
     }
     const given = options.accounts.length > 0 ? options.accounts : [ANONYMOUS_ACCOUNT];
+    const mayShow = realm?.mayHaveCredentials !== false;
     const image = findProbeImage(endpoint, options.image, options.allow);
     const accounts = await Promise.all(
       given.map((one) =>
-        probeAccount({ name, endpoint, image, clock, signal, challenged: said.seen.status === 401 }, one, lineFor),
+        probeAccount(
+          { name, endpoint, image, clock, signal, challenged: said.seen.status === 401, mayShow },
+          one,
+          lineFor,
+        ),
       ),
     );
     const result = worst(accounts.map((one) => one.result));
@@ -165,7 +170,7 @@ async function probeEndpoint(
   }
 }
 
-const ANONYMOUS_ACCOUNT: ProbedAccount = { form: "anonymous", repositories: ["**"], credential: undefined };
+const ANONYMOUS_ACCOUNT: ProbedAccount = { form: "anonymous", repositories: ["**"], source: undefined };
 
 /** `GET /v2/` as a stranger: is it there, what does it ask for, what time is it there? */
 async function greet(name: string, endpoint: URL, line: ProbeLine, clock: Clock, signal: AbortSignal) {
@@ -226,23 +231,27 @@ interface AccountQuestion {
   readonly signal: AbortSignal;
   /** The registry wants credentials of whoever comes. */
   readonly challenged: boolean;
+  /** Our credentials may go where it asks for them. */
+  readonly mayShow: boolean;
 }
 
 async function probeAccount(
-  { name, endpoint, image, clock, signal, challenged }: AccountQuestion,
-  { form, repositories, credential }: ProbedAccount,
-  lineFor: (credential: Credential | undefined) => ProbeLine,
+  { name, endpoint, image, clock, signal, challenged, mayShow }: AccountQuestion,
+  { form, repositories, source }: ProbedAccount,
+  lineFor: (source: CredentialSource | undefined) => ProbeLine,
 ): Promise<AccountReport> {
-  const line = lineFor(credential);
+  const line = lineFor(source);
   let limits: LimitsSaid | undefined;
   let credentials: AccountReport["credentials"] = "not known";
   let found: NonNullable<AccountReport["image"]>["found"] = "not known";
+  // What could not be had, or may not go where it is asked for, was not refused by the upstream.
+  const shown = () => line.holds && mayShow;
   const report = (failure?: Failure): AccountReport => ({
     account: line.account,
     form,
     repositories,
     result: failure === undefined ? "ok" : resultOf(failure),
-    credentials: failure?.kind === "refused" ? "refused" : credentials,
+    credentials: failure?.kind === "refused" && shown() ? "refused" : credentials,
     image: image === undefined ? undefined : { ...image, found },
     limits,
     retryAfterMs: failure?.retryAfterMs,
@@ -257,7 +266,7 @@ async function probeAccount(
     const url = pingUrl(endpoint);
     const ping = await line.ask({ kind: "ping", method: "GET", url, repository, accept: "*/*", signal });
     const absent = isAbsence(ping) ? ping : judge("ping", ping);
-    if (absent !== undefined) throw denied(name, credential !== undefined, image);
+    if (absent !== undefined) throw denied(name, form !== "anonymous", image);
     credentials = challenged ? "accepted" : "not asked for";
     if (image === undefined) return report();
     const head = await line.ask({
@@ -271,7 +280,7 @@ async function probeAccount(
     const missing = isAbsence(head) ? head : judge("manifest", head);
     if (!isAbsence(head) && head.authorization?.source === "granted") credentials = "accepted";
     found = missing === undefined ? "yes" : missing.absent === "denied" ? "denied" : "no";
-    return found === "denied" ? report(denied(name, credential !== undefined, image)) : report();
+    return found === "denied" ? report(denied(name, form !== "anonymous", image)) : report();
   } catch (error) {
     return report(toFailure(error));
   } finally {

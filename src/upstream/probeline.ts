@@ -5,16 +5,14 @@
  */
 import type { Clock } from "../base/clock.ts";
 import { Notices } from "../base/notices.ts";
-import type { Repository } from "../oci/reference.ts";
-import { Authorizer } from "./authorizer.ts";
-import { type ExchangeOptions, exchange, type Question, type Reply } from "./exchange.ts";
+import { parseRepository, type Repository } from "../oci/reference.ts";
+import type { CredentialSource } from "./credentials/credential.ts";
+import { Dealings } from "./dealings.ts";
+import { exchange, type Question, type Reply } from "./exchange.ts";
 import type { Network } from "./network.ts";
 import type { UpstreamNotices } from "./notices.ts";
-import { accountOf, type Credential, type Timeouts, type UpstreamOptions } from "./options.ts";
-import { Secrets } from "./secrets.ts";
-import { Sender } from "./sender.ts";
-import { Tokens } from "./tokens.ts";
-import { askTokenServer } from "./tokenserver.ts";
+import type { Timeouts, UpstreamOptions } from "./options.ts";
+import { Proxies } from "./proxies.ts";
 import { type Answer, openTransport } from "./transport.ts";
 import type { Absence } from "./upstream.ts";
 
@@ -22,7 +20,7 @@ export interface ProbeLineOptions {
   readonly name: string;
   readonly endpoint: URL;
   /** Undefined is anonymous. */
-  readonly credential: Credential | undefined;
+  readonly source: CredentialSource | undefined;
   readonly upstream: UpstreamOptions;
   readonly clock: Clock;
   readonly network: Network;
@@ -37,6 +35,8 @@ export interface ProbeLine {
   bare(url: URL, signal: AbortSignal): Promise<{ readonly answer: Answer; readonly body: string }>;
   /** A question as a pull asks it: challenge answered, redirects followed; the answer's body is done with. */
   ask(question: Pick<Question, "method" | "kind" | "url" | "signal"> & Asked): Promise<Reply | Absence>;
+  /** There was something to show. */
+  readonly holds: boolean;
   /** A text of the upstream's without our secrets. */
   hide(text: string): string;
   close(): Promise<void>;
@@ -47,54 +47,59 @@ interface Asked {
   readonly accept: string;
 }
 
-/** @throws Failure `invalid` for an unreadable TLS file. */
+/** Any: who is shown does not hang on it here. */
+const SOME_REPOSITORY = parseRepository("wharfinger/check");
+
+/** @throws Failure `invalid` for an unreadable TLS file, or a variable that names no proxy. */
 export function openProbeLine(options: ProbeLineOptions): ProbeLine {
-  const { name, endpoint, credential, upstream, clock, network, timeouts } = options;
+  const { name, endpoint, source, upstream, clock, network, timeouts } = options;
+  const proxy = new Proxies(network.env ?? process.env).find(endpoint);
   const transport = openTransport(name, [endpoint], upstream, timeouts, clock, network);
-  const account = accountOf(credential);
-  const sender = new Sender({
-    name,
-    endpoint,
-    secrets: new Secrets(credential),
-    transport,
-    notices: new Notices<UpstreamNotices>(),
-    clock,
-    account,
-    signature: "wharfinger (check)",
+  let holds = false;
+  const watch = (of: CredentialSource): CredentialSource => ({
+    account: of.account,
+    hold: async (asking) => {
+      const held = await of.hold(asking);
+      holds = held !== undefined;
+      return held;
+    },
+    refused: (held) => of.refused(held),
   });
-  const authorizerAt = (origin: URL, own: boolean) => {
-    const tokenRealm = own ? upstream.tokenRealm : null;
-    const server = { name, sender, clock, endpoint: origin, tokenRealm, timeoutMs: timeouts.headersMs };
-    return new Authorizer({
-      name,
-      endpoint: origin,
-      credential: own ? credential : undefined,
-      tokenRealm,
-      tokens: new Tokens(clock),
-      ask: (url, basic) => askTokenServer(server, url, basic),
-      onTrouble: () => {},
-      hide: (text) => sender.hide(text),
-    });
-  };
-  const parts: ExchangeOptions = {
+  const credentials = source === undefined ? [] : [{ source: watch(source), repositories: ["**"] }];
+  const dealings = new Dealings(
     name,
-    endpoint,
-    sender,
-    authorizer: authorizerAt(endpoint, true),
-    guestOf: (origin) => authorizerAt(origin, false),
-  };
+    { ...upstream, credentials },
+    {
+      notices: new Notices<UpstreamNotices>(),
+      clock,
+      signature: "wharfinger (check)",
+      transport,
+      rate: undefined,
+      timeoutMs: timeouts.headersMs,
+    },
+  );
+  const dealing = dealings.choose(endpoint, SOME_REPOSITORY, { kind: "ping", method: "GET" });
+  const { sender } = dealing;
   return {
-    account,
-    via: "direct",
+    account: dealing.account.name,
+    via: proxy === undefined ? "direct" : `by way of the proxy ${proxy.host}`,
     async bare(url, signal) {
       const headers = { accept: "*/*" };
       const answer = await sender.send(url, { kind: "ping", method: "GET", lane: "small", headers, signal });
       return { answer, body: await sender.finish(answer) };
     },
     async ask({ accept, ...question }) {
-      const reply = await exchange(parts, { ...question, lane: "small", headers: { accept } });
+      const reply = await exchange(dealing.exchange, {
+        ...question,
+        lane: "small",
+        urgency: "miss",
+        headers: { accept },
+      });
       if ("answer" in reply) reply.answer.body.destroy();
       return reply;
+    },
+    get holds() {
+      return holds;
     },
     hide: (text) => sender.hide(text),
     close: () => transport.close(),

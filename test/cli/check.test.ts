@@ -254,6 +254,31 @@ test("--offline asks nobody, and still reads secrets and certificates", async (t
   assert.equal(upstream.requests.length, 0);
 });
 
+test("a proxy of the environment is named, and asked", async (t) => {
+  // An address for documentation, which nobody has (RFC 5737); loopback never goes by a proxy.
+  const config = await configOf(t, { "reg.test": { url: "http://192.0.2.1:5000", allowPrivate: true } });
+  const { code, stdout } = await say(["check", "--config", config], { HTTP_PROXY: "http://127.0.0.1:1" });
+  assert.equal(code, 1);
+  assert.match(stdout, /by way of the proxy 127\.0\.0\.1:1/);
+  assert.match(stdout, /problem +.*proxy/);
+  const bad = await say(["check", "--offline", "--config", config], { HTTP_PROXY: "socks5://user:hidden@x" });
+  assert.equal(bad.code, 2);
+  assert.match(bad.stderr, /HTTP_PROXY/);
+  assert.doesNotMatch(bad.stderr, /hidden/);
+});
+
+test("each of several accounts has its line, with what it is for; a helper that is missing costs its own alone", async (t) => {
+  const upstream = await registry(t, { auth: { mode: "basic", username: "robot", password: PASSWORD } });
+  const credentials = [
+    { username: "robot", password: PASSWORD, repositories: ["team/*"] },
+    { helper: "there-is-no-such-helper" },
+  ];
+  const { code, stdout } = await checkOne(t, { url: upstream.url, credentials });
+  assert.notEqual(code, 0);
+  assert.match(stdout, /account +robot \(basic\): accepted, for team\/\*/);
+  assert.match(stdout, /\(helper\): could not be tried[\s\S]*problem +.*docker-credential-there-is-no-such-helper/);
+});
+
 test("the JSON has a format, and fields that scripts can rely on", async (t) => {
   const upstream = await registry(t);
   const { report } = await reportOf(t, { url: upstream.url });

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { fixedCredential } from "../../src/upstream/credentials/fixed.ts";
 import { type ProbeOptions, probeUpstream } from "../../src/upstream/probe.ts";
 import { findProbeImage } from "../../src/upstream/probe-images.ts";
 import { TestUpstream } from "../kit/upstream.ts";
@@ -16,7 +17,7 @@ function optionsFor(url: string, more: Partial<ProbeOptions> = {}): ProbeOptions
     limits: { connections: 64 },
     offline: false,
   };
-  return { upstream, endpoints: [], accounts: [], allow: ["**"], ...more };
+  return { upstream, accounts: [], allow: ["**"], ...more };
 }
 
 test("a registry that never answers is given up after the time limit, and its connection is closed", async () => {
@@ -42,9 +43,10 @@ test("a token server that never answers costs the account alone, and no more tha
 test("several accounts are each asked for, and the one that is refused is named", async () => {
   const right = { username: "robot", password: "right" };
   await using upstream = await TestUpstream.start({ auth: { mode: "basic", ...right } });
+  const other = fixedCredential("other", { kind: "basic", username: "other", password: "wrong" });
   const accounts = [
-    { form: "basic", repositories: ["team/**"], credential: right },
-    { form: "basic", repositories: ["**"], credential: { username: "other", password: "wrong" } },
+    { form: "basic", repositories: ["team/**"], source: fixedCredential("robot", { kind: "basic", ...right }) },
+    { form: "basic", repositories: ["**"], source: other },
   ];
   const options = optionsFor(upstream.url, { accounts });
   const report = await probeUpstream("reg.test", options, { clock: systemClock });
