@@ -15,7 +15,7 @@ test("an offline mirror opens with a secret that is not there", async () => {
       upstreams: { "docker.io": { credentials: [{ username: "robot", passwordFile: join(dir.path, "nothing") }] } },
     });
   const options = { version: "0", log: false };
-  await assert.rejects(createMirror(config(false), options), /cannot read the secret's file/);
+  await assert.rejects(createMirror(config(false), options), /cannot read the file/);
   const mirror = await createMirror(config(true), options);
   await mirror.stop();
 });
