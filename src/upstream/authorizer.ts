@@ -14,7 +14,7 @@ import type { Asking, CredentialSource, Held } from "./credentials/credential.ts
 import { Deadline } from "./deadline.ts";
 import { judgeRealm } from "./realm.ts";
 import { redactUrl } from "./redact.ts";
-import { type Attempt, isAboutTheRepository, Refusals, textOf } from "./refusals.ts";
+import { type Attempt, isAboutTheRepository, Refusals, saysExpired, textOf } from "./refusals.ts";
 import type { Secrets } from "./secrets.ts";
 import type { Sender } from "./sender.ts";
 import type { Token } from "./token.ts";
@@ -120,7 +120,7 @@ export class Authorizer {
   refusesHeld(status: number, errorBody: string, used: Authorization | undefined): boolean {
     if (used?.held === undefined) return false;
     if (status !== 403) return status === 401;
-    return !isAboutTheRepository(errorBody) && !this.refusals.isGoodOfLate(used.held);
+    return saysExpired(errorBody) || !(isAboutTheRepository(errorBody) || this.refusals.isGoodOfLate(used.held));
   }
 
   /**
@@ -176,7 +176,7 @@ export class Authorizer {
     signal: AbortSignal,
   ): Promise<Authorization | Absence> {
     const { name, source } = this.#options;
-    const said = /expired/i.test(errorBody) ? `answered ${status}, it has expired` : `answered ${status}`;
+    const said = saysExpired(errorBody) ? `answered ${status}, it has expired` : `answered ${status}`;
     const failure = refusedBy(name, new Failure("unreachable", `${host} ${said}`, { upstreamStatus: status }));
     if (this.refusals.note(failure, held)) source.refused(held);
     used?.attempt?.end("none");
@@ -274,7 +274,8 @@ export class Authorizer {
     } catch (error) {
       if (held === undefined || !isRefusalOfHeld(error)) {
         // A limit has notices of its own, a realm was told of.
-        if (isFailure(error, "unreachable")) this.#tell(`no token from ${host} as ${source.account}`, error.message);
+        if (isFailure(error, "unreachable", "corrupt"))
+          this.#tell(`no token from ${host} as ${source.account}`, error.message);
         throw error;
       }
       deadline.set(timeoutMs, `${name}: there were no other credentials in time`);

@@ -58,10 +58,14 @@ export interface ExchangeOptions {
  */
 export async function exchange(options: ExchangeOptions, question: Question): Promise<Reply | Absence> {
   const reply = await walk(options, question);
-  if (isAbsence(reply) || question.method !== "HEAD" || reply.url.href === question.url.href) return reply;
+  if (isAbsence(reply) || question.method !== "HEAD") return reply;
   const { status } = reply.answer;
-  // A signed URL is made for one method, and registries sign for GET.
-  return status === 403 || status === 405 ? await walk(options, { ...question, method: "GET" }) : reply;
+  const isRedirected = reply.url.href !== question.url.href;
+  // A signed URL is made for one method, and registries sign for GET. A refusal of what we hold, or of what we ask for:
+  // only a body tells which.
+  const isUnclear = status === 403 && reply.authorization?.held !== undefined;
+  const isForGet = isRedirected && (status === 403 || status === 405);
+  return isForGet || isUnclear ? await walk(options, { ...question, method: "GET" }) : reply;
 }
 
 async function walk(options: ExchangeOptions, question: Question): Promise<Reply | Absence> {
@@ -100,7 +104,8 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
       const errorBody = status >= 400 ? await sender.finish(answer) : "";
       const reply: Reply = { answer, url, method, elsewhere: !home, authorization, errorBody };
       const who = home ? authorizer : options.guestOf(url);
-      if (status !== 401 && !who.refusesHeld(status, errorBody, authorization)) return reply;
+      const isSilent = status === 403 && method === "HEAD";
+      if (status !== 401 && (isSilent || !who.refusesHeld(status, errorBody, authorization))) return reply;
       const challenges = parseChallenges(answer.headers["www-authenticate"]);
       if (!home && challenges.length === 0) return reply;
       const tried = progress.get(url.origin) ?? { isChallengeAnswered: false, isReplaced: false };

@@ -133,5 +133,10 @@ export function textOf(held: Held): string {
 
 /** A 403 to a password may mean the password (ECR: expired) or this one repository. */
 export function isAboutTheRepository(errorBody: string): boolean {
-  return /"DENIED"/.test(errorBody) && !/expired|reauthenticate/i.test(errorBody);
+  return /"DENIED"/.test(errorBody) && !saysExpired(errorBody);
+}
+
+/** As ECR does: "Your authorization token has expired. Reauthenticate and try again." */
+export function saysExpired(errorBody: string): boolean {
+  return /expired|reauthenticate/i.test(errorBody);
 }
