@@ -54,6 +54,80 @@ test("Bearer is chosen before Basic, and an unknown scheme never", () => {
   assert.equal(chooseChallenge(parseChallenges('Digest realm="x"')), undefined);
 });
 
+test("challenges as registries send them lead to the right one", () => {
+  const chosen = (header: string | string[]) => {
+    const challenge = chooseChallenge(parseChallenges(header));
+    return challenge === undefined
+      ? undefined
+      : { scheme: challenge.scheme, ...Object.fromEntries(challenge.parameters) };
+  };
+  // Artifact Registry names no service.
+  assert.deepEqual(chosen('Bearer realm="https://us-docker.pkg.dev/v2/token",scope="repository:p/r/i:pull"'), {
+    scheme: "bearer",
+    realm: "https://us-docker.pkg.dev/v2/token",
+    scope: "repository:p/r/i:pull",
+  });
+  // Gitea and Forgejo, in one header without a space; Quay of old, Basic first.
+  const gitea = { scheme: "bearer", realm: "https://codeberg.org/v2/token", service: "container_registry", scope: "*" };
+  const ofGitea = 'Bearer realm="https://codeberg.org/v2/token",service="container_registry",scope="*"';
+  assert.deepEqual(
+    chosen(`${ofGitea},Basic realm="https://codeberg.org/v2",service="container_registry",scope="*"`),
+    gitea,
+  );
+  assert.deepEqual(chosen([ofGitea, 'Basic realm="x"']), gitea);
+  assert.deepEqual(chosen('Basic realm="quay", bearer realm="https://quay.io/v2/auth", service="quay.io"'), {
+    scheme: "bearer",
+    realm: "https://quay.io/v2/auth",
+    service: "quay.io",
+  });
+  assert.deepEqual(chosen('Basic realm="https://1.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com"'), {
+    scheme: "basic",
+    realm: "https://1.dkr.ecr.eu-west-1.amazonaws.com/",
+    service: "ecr.amazonaws.com",
+  });
+  // A Bearer without a realm asks nobody; an error in front of the realm changes nothing.
+  assert.equal(chosen('Bearer error="invalid_token"'), undefined);
+  assert.equal(chosen('Bearer error="insufficient_scope", realm=https://h/t')?.scheme, "bearer");
+});
+
+test("whatever stands around a challenge, in whatever order and quoting, the same one is chosen", () => {
+  const noise = fc.constantFrom('Basic realm="a, b"', "Negotiate", "NTLM TlRM==", 'Digest realm="x", nonce="y=="', "");
+  const name = (text: string) => fc.constantFrom(text, text.toUpperCase());
+  const parameters = [
+    ["realm", "https://h.example/t"],
+    ["service", "s"],
+    ["scope", "repository:a/b:pull"],
+  ] as const;
+  const written = fc
+    .tuple(
+      name("bearer"),
+      fc.shuffledSubarray([...parameters], { minLength: 3 }),
+      fc.boolean(),
+      fc.constantFrom(",", ", ", " , "),
+    )
+    .map(([scheme, order, quoted, comma]) => {
+      const values = order.map(([key, value]) => (quoted ? `${key}="${value}"` : `${key}=${value}`));
+      return `${scheme} ${values.join(comma)}`;
+    });
+  fc.assert(
+    fc.property(noise, written, noise, fc.boolean(), (before, bearer, after, isOneHeader) => {
+      const parts = [before, bearer, after].filter((one) => one !== "");
+      const challenge = chooseChallenge(parseChallenges(isOneHeader ? parts.join(", ") : parts));
+      assert.equal(challenge?.scheme, "bearer");
+      assert.deepEqual(Object.fromEntries(challenge?.parameters ?? []), Object.fromEntries(parameters));
+    }),
+  );
+});
+
+test("a megabyte of anything is at most a few challenges", () => {
+  for (const part of ["Bearer ", 'Bearer realm="', ",,,,", "a=b ", '\\"', "Basic, "]) {
+    const text = part.repeat(Math.ceil(1_048_576 / part.length));
+    const challenges = parseChallenges(text);
+    assert.ok(challenges.length <= 16, part);
+    for (const { parameters } of challenges) assert.ok(parameters.size <= 32, part);
+  }
+});
+
 test("no text makes the challenge parser throw, and what it returns is bounded", () => {
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[Bb ar=",\\;]{0,60}$/)), (text) => {
