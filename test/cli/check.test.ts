@@ -63,7 +63,10 @@ test("the program run as users run it asks, prints and exits by itself", async (
   const upstream = await registry(t);
   const config = await configOf(t, { "reg.test": { url: upstream.url, allowPrivate: true } });
   const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-  const child = spawn(process.execPath, [main, "check", "--config", config], { stdio: ["ignore", "pipe", "inherit"] });
+  // The tests' own settings are in variables that begin like the program's.
+  const env = { PATH: process.env["PATH"] };
+  const args = [main, "check", "--config", config];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "inherit"], env });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (part: string) => {
     text += part;
