@@ -15,7 +15,7 @@ import type { Rate } from "./rate.ts";
 import { findLimits } from "./ratelimit.ts";
 import type { Secrets } from "./secrets.ts";
 import { type Answer, headerOf, type Lane, type Method, type Transport } from "./transport.ts";
-import { failureOf, findRetryAfter, wasStaleConnection } from "./trouble.ts";
+import { failureOf, failureOfBudget, findRetryAfter, wasStaleConnection } from "./trouble.ts";
 
 const MAX_ERROR_BYTES = 64 * 1024;
 
@@ -84,6 +84,9 @@ export class Sender {
     const startedAt = clock.now();
     let status = 0;
     const counts = url.origin === endpoint.origin && method !== "POST";
+    // Whoever chose the account looked before there was a token, or a place in line; others may have been faster.
+    const waitMs = counts ? budget.waitMs({ kind, method }) : 0;
+    if (waitMs > 0) throw failureOfBudget(name, budget.view, waitMs);
     const asked = counts ? budget.begin({ kind, method }) : undefined;
     try {
       const answer = await transport.request(url, {

@@ -81,3 +81,19 @@ test("a change that is not covered is put off whole, and taken over when it is",
     assert.equal(upstream.pullsUsed, 2);
   });
 });
+
+test("the last pull that is left is not asked for twice, however many want it at once", async () => {
+  await using upstream = await TestUpstream.start({ pullLimit: { limit: 3, windowSeconds: WINDOW_SECONDS } });
+  upstream.shelves.add("library/demo", old, "1");
+  upstream.shelves.add("library/demo", other, "other");
+  upstream.countPulls(1);
+  // All of them look at what is left before the first one is sent.
+  const limits = { requestsPerSecond: 2 };
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, upstream: { limits } });
+  const at = (what: string) => `${mirror.url}/v2/library/demo/manifests/${what}`;
+  assert.equal((await get(at("1"))).status, 200);
+  const wanted = [...old.images, ...other.images].map(({ digest }) => get(at(digest)));
+  const statuses = (await Promise.all(wanted)).map(({ status }) => status).sort();
+  assert.deepEqual(statuses, [200, 429, 429, 429]);
+  assert.equal(upstream.count({ kind: "manifest", method: "GET" }), 2);
+});
