@@ -144,3 +144,15 @@ test("a full disk under standard output ends neither the process nor its end", {
     closeSync(full);
   }
 });
+
+test("whom an upstream counts is told once, and again when it is another", () => {
+  const { lines, notices } = observed();
+  const fact = { upstream: "docker.io", account: "anonymous", limit: 100, remaining: 42 };
+  for (const source of [undefined, "192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"]) {
+    notices.emit("rateLimit", { ...fact, source });
+  }
+  assert.deepEqual(
+    lines.map(({ msg, account, source }) => [msg, account, source]),
+    ["192.0.2.1", "192.0.2.2"].map((source) => ["upstream counts our pulls", "anonymous", source]),
+  );
+});
