@@ -79,7 +79,7 @@ export class LocalOrigin implements Origin {
     this.#parts = parts;
     const { clock, shelf } = parts;
     this.#promises = new Promises(clock);
-    this.#renewals = new Renewals({ shelf, clock, promises: this.#promises, signal: this.#abort.signal });
+    this.#renewals = new Renewals({ shelf, promises: this.#promises, signal: this.#abort.signal });
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {

@@ -3,7 +3,6 @@
  * are stored of the old one, before the tag moves. Where the budget does not cover all of it nothing is begun, and the old
  * image goes on being served, whole as well.
  */
-import type { Clock } from "../base/clock.ts";
 import { Failure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import { platformsIn } from "../oci/platform.ts";
@@ -18,7 +17,6 @@ import { mayTakeOver, putOffMs } from "./spending.ts";
 export interface RenewalParts {
   readonly shelf: Pick<Shelf, "find" | "keep">;
   readonly promises: Promises;
-  readonly clock: Clock;
   /** Aborted when the mirror stops. */
   readonly signal: AbortSignal;
 }

@@ -5,7 +5,7 @@
  * than it may be served while the upstream fails; a change is taken over whole or not at all. An upstream that names no limit
  * is asked as ever.
  */
-import type { BudgetView } from "../upstream/budget.ts";
+import { type BudgetView, RELOOK_MS } from "../upstream/budget.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
 
 /** From this share of the limit downwards pulls are saved. */
@@ -14,8 +14,6 @@ const RESERVED = 0.1;
 const LEAST_RESERVE = 2;
 /** With nothing but the reserve left a tag is believed so many times as long. */
 const MOST_STRETCH = 24;
-/** What is left is looked for again after so long, as others may spend from it and time brings it back. */
-const RELOOK_MS = 900_000;
 
 export type Purse = Pick<BudgetView, "limit" | "remaining" | "windowMs" | "saidAt" | "closedUntil">;
 
