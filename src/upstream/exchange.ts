@@ -103,14 +103,15 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
       }
       const errorBody = status >= 400 ? await sender.finish(answer) : "";
       const reply: Reply = { answer, url, method, elsewhere: !home, authorization, errorBody };
-      const who = home ? authorizer : options.guestOf(url);
       const isSilent = status === 403 && method === "HEAD";
-      if (status !== 401 && (isSilent || !who.refusesHeld(status, errorBody, authorization))) return reply;
+      const isRefused = home && !isSilent && authorizer.refusesHeld(status, errorBody, authorization);
+      if (status !== 401 && !isRefused) return reply;
       const challenges = parseChallenges(answer.headers["www-authenticate"]);
       if (!home && challenges.length === 0) return reply;
       const tried = progress.get(url.origin) ?? { isChallengeAnswered: false, isReplaced: false };
       progress.set(url.origin, tried);
       const refused = { status, host: url.host, challenges, errorBody, used: authorization };
+      const who = home ? authorizer : options.guestOf(url);
       const next = await who.answer({ ...refused, repository: home ? repository : undefined }, tried, signal);
       if (next === undefined) return reply;
       if (isAbsence(next)) return next;
