@@ -4,6 +4,7 @@
  * What an account knows (tokens, budget, refusals) is its own wherever it is shown; what an endpoint asks for (its challenge)
  * is learned for each of both.
  */
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Repository } from "../oci/reference.ts";
@@ -36,6 +37,9 @@ export interface DealingsParts {
   /** For a token server's answer. */
   readonly timeoutMs: number;
 }
+
+/** Hosts that one registry redirects to and that ask who we are. */
+const MAX_GUESTS = 16;
 
 export class Dealings {
   readonly #name: string;
@@ -102,7 +106,13 @@ export class Dealings {
         refusals: own ? account.refusals : undefined,
       });
     const authorizer = authorizerAt(endpoint, true);
-    const exchange = { name, endpoint, sender, authorizer, guestOf: (origin: URL) => authorizerAt(origin, false) };
+    const guests = new LRUCache<string, Authorizer>({
+      max: MAX_GUESTS,
+      memoMethod: (origin) => authorizerAt(new URL(origin), false),
+    });
+    const guestOf = (url: URL) => guests.memo(url.origin);
+    const findGuest = (url: URL) => guests.get(url.origin);
+    const exchange = { name, endpoint, sender, authorizer, guestOf, findGuest };
     return { account, sender, exchange };
   }
 }

@@ -6,7 +6,7 @@
  * registry's own origin only, and a host that a redirect leads to gets at most an anonymous token of its own.
  */
 import { Failure } from "../base/failure.ts";
-import type { Repository } from "../oci/reference.ts";
+import { parseRepository, type Repository } from "../oci/reference.ts";
 import type { Authorization, Authorizer, Progress } from "./authorizer.ts";
 import { parseChallenges } from "./challenge.ts";
 import type { RequestKind } from "./notices.ts";
@@ -49,7 +49,9 @@ export interface ExchangeOptions {
   readonly sender: Sender;
   readonly authorizer: Authorizer;
   /** For a host that a redirect led to: without credential. */
-  readonly guestOf: (origin: URL) => Authorizer;
+  readonly guestOf: (url: URL) => Authorizer;
+  /** The same where it was challenged before. */
+  readonly findGuest: (url: URL) => Authorizer | undefined;
 }
 
 /**
@@ -78,6 +80,12 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
   authorizations.set(endpoint.origin, await authorizer.prepare(repository, signal));
 
   for (;;) {
+    if (!authorizations.has(url.origin)) {
+      // What a host that a redirect led to wanted before, it is given at once.
+      const named = findRepository(url);
+      const guest = named === undefined ? undefined : options.findGuest(url);
+      if (named !== undefined) authorizations.set(url.origin, await guest?.prepare(named, signal));
+    }
     const authorization = authorizations.get(url.origin);
     try {
       const answer = await sender.send(url, {
@@ -133,4 +141,14 @@ function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: r
   const shown = (url: URL) => sender.hide(redactUrl(url));
   sender.noteTrouble(message, { from: shown(from), ...(target === null ? {} : { to: shown(target) }) });
   throw new Failure("unreachable", message, { upstreamStatus: answer.status });
+}
+
+/** The repository that a URL of a registry's API is about; what redirects lead to may be anything else. */
+function findRepository(url: URL): Repository | undefined {
+  const name = /\/v2\/([^%]+)\/(?:manifests|blobs|tags|referrers)\/[^/]+$/.exec(url.pathname)?.[1];
+  try {
+    return name === undefined ? undefined : parseRepository(name);
+  } catch {
+    return undefined;
+  }
 }

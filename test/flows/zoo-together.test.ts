@@ -26,8 +26,8 @@ const NO_ONE = "00000000-0000-0000-0000-000000000000";
 function oneOfEach(isWanted: (enclosure: Enclosure) => boolean): Enclosure[] {
   const chosen: Enclosure[] = [];
   const taken = new Set<string>();
-  for (const { variants, todo = {} } of FAMILIES) {
-    const all = Object.entries(variants).flatMap(([name, open]) => (name in todo ? [] : [open()]));
+  for (const { variants } of FAMILIES) {
+    const all = Object.values(variants).map((open) => open());
     const free = all.filter(({ houses }) => houses.every(({ host }) => !taken.has(host)));
     const one = free.find(isWanted) ?? free.find(({ account }) => account !== undefined) ?? free[0];
     if (one === undefined) continue;

@@ -3,9 +3,8 @@
  * repositories cold and warm, what that costs the registry, and what is told of what is not there.
  */
 import assert from "node:assert/strict";
-import nodeTest, { after } from "node:test";
+import { after } from "node:test";
 import { get } from "../kit/http.ts";
-import { TEST_WORKERS } from "../kit/mirror.ts";
 import { testInOneProcess } from "../kit/workers.ts";
 import { type Enclosure, TAG } from "../kit/zoo/enclosure.ts";
 import { FAMILIES } from "../kit/zoo/families.ts";
@@ -16,12 +15,9 @@ const test = testInOneProcess("registries are emulated in the process of the tes
 const trust = trustZoo();
 after(() => trust[Symbol.dispose]());
 
-for (const { name, variants, todo } of FAMILIES) {
+for (const { name, variants } of FAMILIES) {
   for (const [variant, open] of Object.entries(variants)) {
-    const title = `${name}, ${variant}: pulled cold and warm, every request needed and none twice`;
-    const reason = todo?.[variant];
-    if (reason === undefined || TEST_WORKERS > 1) test(title, () => visit(open()));
-    else nodeTest(title, { todo: reason }, () => visit(open()));
+    test(`${name}, ${variant}: pulled cold and warm, every request needed and none twice`, () => visit(open()));
   }
 }
 

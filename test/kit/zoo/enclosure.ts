@@ -54,8 +54,6 @@ export interface Family {
   readonly name: string;
   /** Each a way of use of its own: anonymous, with an account, by another URL. */
   readonly variants: Readonly<Record<string, () => Enclosure>>;
-  /** Variants that are not pulled as they should be yet, and why. */
-  readonly todo?: Readonly<Record<string, string>>;
 }
 
 export interface Stock {

@@ -105,5 +105,4 @@ function enclosure(second: "open" | "challenging"): Enclosure {
 export const kubernetes: Family = {
   name: "registry.k8s.io",
   variants: { anonymous: () => enclosure("open"), "second host challenges": () => enclosure("challenging") },
-  todo: { "second host challenges": "what a host that a redirect led to has asked for once is asked for by it again" },
 };
