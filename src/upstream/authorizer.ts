@@ -63,7 +63,7 @@ export interface Refused {
   readonly host: string;
   readonly challenges: readonly Challenge[];
   readonly errorBody: string;
-  /** Undefined where a redirect led there: its names are not ours. */
+  /** What it is called there; undefined where a redirect led to something without a name. */
   readonly repository: Repository | undefined;
   /** What was sent. */
   readonly used: Authorization | undefined;

@@ -4,7 +4,6 @@
  * What an account knows (tokens, budget, refusals) is its own wherever it is shown; what an endpoint asks for (its challenge)
  * is learned for each of both.
  */
-import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Repository } from "../oci/reference.ts";
@@ -15,6 +14,7 @@ import type { BudgetQuestion, BudgetView } from "./budget.ts";
 import { addBudgets } from "./budgets.ts";
 import { ANONYMOUS } from "./credentials/credential.ts";
 import type { ExchangeOptions } from "./exchange.ts";
+import { Guests } from "./guests.ts";
 import type { UpstreamNotices } from "./notices.ts";
 import type { UpstreamOptions } from "./options.ts";
 import type { Rate } from "./rate.ts";
@@ -37,9 +37,6 @@ export interface DealingsParts {
   /** For a token server's answer. */
   readonly timeoutMs: number;
 }
-
-/** Hosts that one registry redirects to and that ask who we are. */
-const MAX_GUESTS = 16;
 
 export class Dealings {
   readonly #name: string;
@@ -106,13 +103,13 @@ export class Dealings {
         refusals: own ? account.refusals : undefined,
       });
     const authorizer = authorizerAt(endpoint, true);
-    const guests = new LRUCache<string, Authorizer>({
-      max: MAX_GUESTS,
-      memoMethod: (origin) => authorizerAt(new URL(origin), false),
-    });
-    const guestOf = (url: URL) => guests.memo(url.origin);
-    const findGuest = (url: URL) => guests.get(url.origin);
-    const exchange = { name, endpoint, sender, authorizer, guestOf, findGuest };
+    const exchange = {
+      name,
+      endpoint,
+      sender,
+      authorizer,
+      guests: new Guests((origin) => authorizerAt(origin, false)),
+    };
     return { account, sender, exchange };
   }
 }

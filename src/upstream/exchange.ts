@@ -6,9 +6,10 @@
  * registry's own origin only, and a host that a redirect leads to gets at most an anonymous token of its own.
  */
 import { Failure } from "../base/failure.ts";
-import { parseRepository, type Repository } from "../oci/reference.ts";
+import type { Repository } from "../oci/reference.ts";
 import type { Authorization, Authorizer, Progress } from "./authorizer.ts";
 import { parseChallenges } from "./challenge.ts";
+import { findRepositoryIn, type Guests } from "./guests.ts";
 import type { RequestKind } from "./notices.ts";
 import { redactUrl } from "./redact.ts";
 import { isRedirect, judgeRedirect } from "./redirect.ts";
@@ -48,10 +49,8 @@ export interface ExchangeOptions {
   readonly endpoint: URL;
   readonly sender: Sender;
   readonly authorizer: Authorizer;
-  /** For a host that a redirect led to: without credential. */
-  readonly guestOf: (url: URL) => Authorizer;
-  /** The same where it was challenged before. */
-  readonly findGuest: (url: URL) => Authorizer | undefined;
+  /** For hosts that a redirect led to: without credential. */
+  readonly guests: Guests;
 }
 
 /**
@@ -80,12 +79,6 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
   authorizations.set(endpoint.origin, await authorizer.prepare(repository, signal));
 
   for (;;) {
-    if (!authorizations.has(url.origin)) {
-      // What a host that a redirect led to wanted before, it is given at once.
-      const named = findRepository(url);
-      const guest = named === undefined ? undefined : options.findGuest(url);
-      if (named !== undefined) authorizations.set(url.origin, await guest?.prepare(named, signal));
-    }
     const authorization = authorizations.get(url.origin);
     try {
       const answer = await sender.send(url, {
@@ -107,6 +100,10 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
         question.onRedirect?.();
         url = nextUrl(options, answer, url, visited);
         visited.push(url.href);
+        if (authorizations.has(url.origin)) continue;
+        const there = findRepositoryIn(url);
+        const guest = there === undefined ? undefined : options.guests.find(url);
+        if (there !== undefined) authorizations.set(url.origin, await guest?.prepare(there, signal));
         continue;
       }
       const errorBody = status >= 400 ? await sender.finish(answer) : "";
@@ -119,8 +116,12 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
       const tried = progress.get(url.origin) ?? { isChallengeAnswered: false, isReplaced: false };
       progress.set(url.origin, tried);
       const refused = { status, host: url.host, challenges, errorBody, used: authorization };
-      const who = home ? authorizer : options.guestOf(url);
-      const next = await who.answer({ ...refused, repository: home ? repository : undefined }, tried, signal);
+      const who = home ? authorizer : options.guests.open(url);
+      const next = await who.answer(
+        { ...refused, repository: home ? repository : findRepositoryIn(url) },
+        tried,
+        signal,
+      );
       if (next === undefined) return reply;
       if (isAbsence(next)) return next;
       authorizations.set(url.origin, next);
@@ -141,14 +142,4 @@ function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: r
   const shown = (url: URL) => sender.hide(redactUrl(url));
   sender.noteTrouble(message, { from: shown(from), ...(target === null ? {} : { to: shown(target) }) });
   throw new Failure("unreachable", message, { upstreamStatus: answer.status });
-}
-
-/** The repository that a URL of a registry's API is about; what redirects lead to may be anything else. */
-function findRepository(url: URL): Repository | undefined {
-  const name = /\/v2\/([^%]+)\/(?:manifests|blobs|tags|referrers)\/[^/]+$/.exec(url.pathname)?.[1];
-  try {
-    return name === undefined ? undefined : parseRepository(name);
-  } catch {
-    return undefined;
-  }
 }

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import { judgeAddress, judgedAddresses, refusalOfLiteral } from "../../src/upstream/addresses.ts";
+import { findRepositoryIn } from "../../src/upstream/guests.ts";
 import { judgeRealm } from "../../src/upstream/realm.ts";
 import { judgeRedirect } from "../../src/upstream/redirect.ts";
 
@@ -162,4 +163,13 @@ describe("realms", () => {
     assert.ok(!judge("https://reg.example", "http://tokens.other.example/t", false));
     assert.ok(judge("http://reg.example", "http://tokens.other.example/t", false));
   });
+});
+
+test("what a redirect's target is called is read from its URL, where that is a registry's", () => {
+  const named = (url: string) => findRepositoryIn(new URL(url));
+  const host = "https://us-docker.pkg.dev";
+  assert.equal(named(`${host}/v2/k8s-artifacts-prod/images/pause/manifests/3.9`), "k8s-artifacts-prod/images/pause");
+  assert.equal(named(`${host}/api/docker/v2/a/blobs/sha256:${"a".repeat(64)}?x=1`), "a");
+  for (const other of ["/artifacts-downloads/x", "/v2/", "/v2/A/manifests/x", "/v2/a%2Fb/manifests/x", "/v2/a/b/c"])
+    assert.equal(named(`${host}${other}`), undefined, other);
 });
