@@ -53,6 +53,10 @@ type Use<T> = (reply: Reply, time: Deadline) => T | Promise<T>;
 
 /** How long an endpoint may take for its headers while there is another to ask. */
 const ATTEMPT_MS = 5000;
+/** What is left for the upstream of a time that went by in our own lines. */
+const MIN_ATTEMPT_MS = 2000;
+/** In each of our own lines; a client waits for an answer's beginning for 30 s. */
+const LINE_PATIENCE_MS = { miss: 12_000, refresh: 5000 };
 /** For how long whoever has nothing else waits for an endpoint's circuit. */
 const MAX_CLOSED_MS = 2000;
 
@@ -87,10 +91,10 @@ export class Conversation {
     this.#endpoints = new Endpoints(endpoints, clock, (url, state, best) =>
       notices.emit("upstreamCircuit", { upstream: name, endpoint: url.origin, state, best }),
     );
+    const line = { upstream: name, clock, patienceMs: LINE_PATIENCE_MS };
     const { connections, requestsPerSecond, bandwidth } = options.limits;
-    this.#slots = new Slots(connections, { upstream: name, setting: "connections", clock });
-    this.#rate =
-      typeof requestsPerSecond === "number" ? new Rate(requestsPerSecond, { upstream: name, clock }) : undefined;
+    this.#slots = new Slots(connections, { ...line, setting: "connections" });
+    this.#rate = typeof requestsPerSecond === "number" ? new Rate(requestsPerSecond, line) : undefined;
     this.#bandwidth = typeof bandwidth === "number" ? new Bandwidth(bandwidth, clock) : undefined;
     this.#dealings = new Dealings(name, options, {
       ...{ notices, clock, signature, transport: this.#transport, rate: this.#rate },
@@ -160,19 +164,19 @@ export class Conversation {
   }
 
   async #ask<T>(call: Call, signal: AbortSignal, use: Use<T>): Promise<T | Absence> {
-    if (call.lane === "blob") return await this.#insist(call, signal, use);
+    const startedAt = this.#clock.now();
+    if (call.lane === "blob") return await this.#insist(call, startedAt, signal, use);
     const release = await this.#slots.take(signal, { urgency: call.urgency, key: call.repository });
     try {
-      return await this.#insist(call, signal, use);
+      return await this.#insist(call, startedAt, signal, use);
     } finally {
       release();
     }
   }
 
   /** Asks until there is an answer, or nothing more to try within the time for all of it. */
-  async #insist<T>(call: Call, signal: AbortSignal, use: Use<T>): Promise<T | Absence> {
-    const { urgency } = call;
-    const startedAt = this.#clock.now();
+  async #insist<T>(call: Call, startedAt: number, signal: AbortSignal, use: Use<T>): Promise<T | Absence> {
+    const { urgency, repository } = call;
     const leftMs = () => this.#timeouts.headersMs - Math.max(0, this.#clock.now() - startedAt);
     const tried = new Set<Endpoint>();
     for (let attempts = 1; ; attempts++) {
@@ -183,10 +187,13 @@ export class Conversation {
         attempts -= 1;
         continue;
       }
+      // Before its time begins: our own line is not the upstream's silence.
+      await this.#rate?.take(signal, { urgency, key: repository });
       tried.add(endpoint);
       const elsewhere = this.#endpoints.hasOther(urgency, tried);
       try {
-        return await this.#attempt(call, endpoint, elsewhere ? Math.min(ATTEMPT_MS, leftMs()) : leftMs(), signal, use);
+        const limitMs = Math.max(MIN_ATTEMPT_MS, elsewhere ? Math.min(ATTEMPT_MS, leftMs()) : leftMs());
+        return await this.#attempt(call, endpoint, limitMs, signal, use);
       } catch (error) {
         // What was broken off by the caller is the caller's reason, as everywhere.
         signal.throwIfAborted();

@@ -86,7 +86,7 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
         method,
         lane,
         signal,
-        standing: { urgency: question.urgency, key: repository },
+        hadItsTurn: visited.length === 1 && progress.size === 0,
         headers: {
           ...question.headers,
           ...(authorization === undefined ? {} : { authorization: authorization.header }),

@@ -58,6 +58,12 @@ export class Rate {
     }
   }
 
+  /** For a request that follows from one that had its turn, and waits for none: those to come wait for it. */
+  charge(): void {
+    this.#count();
+    this.#tokens = Math.max(-this.#burst, this.#tokens - 1);
+  }
+
   /** Ends all waits, and those to come. */
   close(): void {
     this.#line.close(new Failure("overloaded", `${this.#options.upstream} is closed`));

@@ -9,7 +9,6 @@ import type { Clock } from "../base/clock.ts";
 import type { Emitter } from "../base/notices.ts";
 import { readExcerpt } from "./body.ts";
 import type { Asked, RateBudget } from "./budget.ts";
-import type { Standing } from "./fairqueue.ts";
 import type { RequestKind, UpstreamNotices } from "./notices.ts";
 import type { Rate } from "./rate.ts";
 import { findLimits } from "./ratelimit.ts";
@@ -48,8 +47,8 @@ export interface Letter {
   /** Besides what is always sent. */
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
-  /** Where it stands in our own lines. */
-  readonly standing?: Standing;
+  /** It had its turn in our own line. */
+  readonly hadItsTurn?: boolean;
 }
 
 export class Sender {
@@ -76,9 +75,8 @@ export class Sender {
     }
   }
 
-  async #once(url: URL, { kind, method, lane, headers, signal, body, standing }: Letter): Promise<Answer> {
+  async #once(url: URL, { kind, method, lane, headers, signal, body, hadItsTurn }: Letter): Promise<Answer> {
     const { name, endpoint, transport, notices, clock, signature, secrets, budget, rate } = this.#options;
-    if (rate !== undefined) await rate.take(signal, standing);
     if (headers.authorization !== undefined) secrets.note(headers.authorization);
     signal.throwIfAborted();
     const startedAt = clock.now();
@@ -87,6 +85,7 @@ export class Sender {
     // Whoever chose the account looked before there was a token, or a place in line; others may have been faster.
     const waitMs = counts ? budget.waitMs({ kind, method }) : 0;
     if (waitMs > 0) throw failureOfBudget(name, budget.view, waitMs);
+    if (counts && hadItsTurn !== true) rate?.charge();
     const asked = counts ? budget.begin({ kind, method }) : undefined;
     try {
       const answer = await transport.request(url, {

@@ -1,99 +1,103 @@
-/** At the end of an upstream's pull limit, by a clock of the test's own: what is stored is served, the rest says when. */
+/**
+ * Our own limits on an upstream, through the whole mirror: who waits is served in turn, and too many are told to come again.
+ */
 import assert from "node:assert/strict";
 import { ManualClock } from "../kit/clock.ts";
-import { get } from "../kit/http.ts";
-import { makeImage, makeIndex } from "../kit/image.ts";
+import { seededBytes } from "../kit/content.ts";
+import { get, open } from "../kit/http.ts";
+import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
+import { openResources, residueSince } from "../kit/residue.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 import { testInOneProcess } from "../kit/workers.ts";
 
 const test = testInOneProcess("needs this process's clock");
 
-const WINDOW_SECONDS = 21_600;
-const index = (seed: number) =>
-  makeIndex([
-    makeImage({ layers: [10], seed: seed * 2 }),
-    makeImage({ layers: [10], seed: seed * 2 + 1, architecture: "arm64" }),
-  ]);
-const [old, fresh, other] = [index(1), index(2), index(3)];
+const KIB = 1024;
+const layer = seededBytes(1024 * KIB, 3);
+const image = makeImage({ layers: [layer] });
 
-async function limited(
-  limit: number,
-  run: (stage: {
-    upstream: TestUpstream;
-    mirror: TestMirror;
-    clock: ManualClock;
-    at: (what: string) => string;
-  }) => Promise<void>,
-) {
-  const clock = new ManualClock();
-  const pullLimit = { limit, windowSeconds: WINDOW_SECONDS, now: () => clock.now() };
-  await using upstream = await TestUpstream.start({ pullLimit });
-  upstream.shelves.add("library/demo", old, "1");
-  upstream.shelves.add("library/demo", other, "other");
-  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, clock });
-  const at = (what: string) => `${mirror.url}/v2/library/demo/manifests/${what}`;
-  for (const what of ["1", old.images[0]?.digest ?? ""]) assert.equal((await get(at(what))).status, 200);
-  await run({ upstream, mirror, clock, at });
+interface Stage {
+  readonly upstream: TestUpstream;
+  readonly mirror: TestMirror;
+  readonly clock: ManualClock;
+  readonly urls: readonly string[];
 }
 
-test("with the limit used up nothing is sent: what is stored is served, what is not is 429 until the window turns", async () => {
-  await limited(2, async ({ upstream, mirror, clock, at }) => {
-    upstream.shelves.add("library/demo", fresh, "1");
-    upstream.forgetRequests();
-    await clock.advance(2 * 3_600_000);
-    for (let round = 0; round < 5; round++) {
-      const stale = await get(at("1"));
-      assert.deepEqual(stale.body, old.manifest);
-      assert.match(String(stale.headers["cache-status"]), /detail=stale$/);
-      assert.match(String(stale.headers.warning), /^299 - ".*0 of 2 pulls left; asked again in 4 h"$/);
-      for (const method of ["GET", "HEAD"]) {
-        const refused = await get(at("other"), { method });
-        assert.deepEqual([refused.status, refused.headers["retry-after"]], [429, String(WINDOW_SECONDS - 7200 + 1)]);
-        if (method === "GET") assert.equal(JSON.parse(refused.body.toString()).errors[0].code, "TOOMANYREQUESTS");
-      }
+async function limited(limits: object, run: (stage: Stage) => Promise<void>): Promise<void> {
+  const clock = new ManualClock();
+  await using upstream = await TestUpstream.start();
+  for (let at = 0; at < 12; at++) upstream.shelves.add("library/demo", image, `v${at}`);
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, upstream: { limits }, clock });
+  const urls = Array.from({ length: 12 }, (_, at) => `${mirror.url}/v2/library/demo/manifests/v${at}`);
+  await run({ upstream, mirror, clock, urls });
+}
+
+test("no more requests go upstream in a second than allowed, and everybody is served in the end", async () => {
+  await limited({ requestsPerSecond: 4 }, async ({ upstream, clock, urls }) => {
+    const before = clock.now();
+    const answers = await clock.during(Promise.all(urls.map((url) => get(url))));
+    for (const answer of answers) assert.deepEqual(answer.body, image.manifest);
+    // One manifest for all, and a HEAD for each of twelve tags: the first four at once.
+    assert.ok(upstream.requests.length >= 13, `${upstream.requests.length}`);
+    const elapsedMs = clock.now() - before;
+    assert.ok(
+      upstream.requests.length <= 4 + (4 * elapsedMs) / 1000 + 1,
+      `${upstream.requests.length} in ${elapsedMs} ms`,
+    );
+  });
+});
+
+test("who would wait too long for a turn is told when to come again", async () => {
+  await limited({ requestsPerSecond: 0.2 }, async ({ upstream, clock, urls, mirror }) => {
+    const before = openResources();
+    const answers = await clock.during(Promise.all(urls.map((url) => get(url))));
+    const turnedAway = answers.filter(({ status }) => status === 503);
+    assert.ok(turnedAway.length >= 6, answers.map(({ status }) => status).join());
+    for (const answer of turnedAway) {
+      assert.match(String(answer.headers["retry-after"]), /^\d+$/);
+      assert.match(answer.body.toString(), /upstreams\.docker\.io\.limits\.requestsPerSecond/);
     }
-    assert.equal(upstream.requests.length, 0);
-    const metrics = (await get(`${mirror.adminUrl}/metrics`)).body.toString();
-    assert.match(metrics, /^wharfinger_ratelimit_remaining\{upstream="docker\.io",account="anonymous"\} 0$/m);
-    await clock.advance((WINDOW_SECONDS - 7200 + 1) * 1000);
-    assert.deepEqual((await get(at("other"))).body, other.manifest);
+    assert.ok(upstream.requests.length <= 12);
+    await mirror.mirror.stop();
+    assert.deepEqual(await residueSince(before), []);
+    assert.equal(clock.pending, 0);
   });
 });
 
-test("a change that is not covered is put off whole, and taken over when it is", async () => {
-  await limited(10, async ({ upstream, clock, at }) => {
-    upstream.countPulls(5);
-    upstream.shelves.add("library/demo", fresh, "1");
-    await clock.advance(2 * 3_600_000 + 1);
-    const pull = async () => {
-      const head = await get(at("1"), { method: "HEAD" });
-      const top = await get(at(String(head.headers["docker-content-digest"])));
-      const { manifests } = JSON.parse(top.body.toString()) as { manifests: { digest: string }[] };
-      return (
-        (await get(at(manifests[0]?.digest ?? ""))).status === 200 && String(head.headers["docker-content-digest"])
-      );
-    };
-    assert.equal(await pull(), old.digest);
-    assert.equal(upstream.pullsUsed, 7);
-    await clock.advance(WINDOW_SECONDS * 1000);
-    assert.equal(await pull(), fresh.digest);
-    assert.equal(upstream.pullsUsed, 2);
+test("bodies bring no more bytes in a second than allowed, and the right ones", async () => {
+  await limited({ bandwidth: "256KiB" }, async ({ clock, mirror, urls: [tag = ""] }) => {
+    const [descriptor] = image.layers;
+    assert.ok(descriptor !== undefined);
+    await clock.during(get(tag));
+    const before = clock.now();
+    const answer = await clock.during(open(`${mirror.url}/v2/library/demo/blobs/${descriptor.digest}`));
+    const whole = (async () => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of answer as AsyncIterable<Buffer>) chunks.push(chunk);
+      return Buffer.concat(chunks);
+    })();
+    assert.equal((await clock.during(whole)).compare(layer), 0);
+    const elapsedMs = clock.now() - before;
+    assert.ok(elapsedMs >= 3500, `a mebibyte came in ${elapsedMs} ms`);
   });
 });
 
-test("the last pull that is left is not asked for twice, however many want it at once", async () => {
-  await using upstream = await TestUpstream.start({ pullLimit: { limit: 3, windowSeconds: WINDOW_SECONDS } });
-  upstream.shelves.add("library/demo", old, "1");
-  upstream.shelves.add("library/demo", other, "other");
-  upstream.countPulls(1);
-  // All of them look at what is left before the first one is sent.
-  const limits = { requestsPerSecond: 2 };
-  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, upstream: { limits } });
-  const at = (what: string) => `${mirror.url}/v2/library/demo/manifests/${what}`;
-  assert.equal((await get(at("1"))).status, 200);
-  const wanted = [...old.images, ...other.images].map(({ digest }) => get(at(digest)));
-  const statuses = (await Promise.all(wanted)).map(({ status }) => status).sort();
-  assert.deepEqual(statuses, [200, 429, 429, 429]);
-  assert.equal(upstream.count({ kind: "manifest", method: "GET" }), 2);
+test("a body that nobody wants any more gives its share back, and leaves nothing", async () => {
+  await limited({ bandwidth: "64KiB", connections: 1 }, async ({ clock, mirror, urls: [tag = ""] }) => {
+    const before = openResources();
+    const [descriptor] = image.layers;
+    assert.ok(descriptor !== undefined);
+    await clock.during(get(tag));
+    const leaving = new AbortController();
+    const url = `${mirror.url}/v2/library/demo/blobs/${descriptor.digest}`;
+    const left = get(url, { signal: leaving.signal });
+    await clock.advance(500);
+    leaving.abort();
+    await left;
+    await mirror.mirror.stop();
+    assert.deepEqual(await mirror.partials(), []);
+    assert.deepEqual(await residueSince(before), []);
+    assert.equal(clock.pending, 0);
+  });
 });

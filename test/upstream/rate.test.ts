@@ -135,3 +135,19 @@ test("in no time span do more go than the rate and one burst allow", async () =>
     { numRuns: 40 },
   );
 });
+
+test("what follows from a request that had its turn waits for none, and those to come wait for it", async () => {
+  const clock = new ManualClock();
+  const rate = new Rate(1, { upstream: "reg.test", clock });
+  await rate.take(never);
+  rate.charge();
+  let taken = false;
+  const next = rate.take(never).then(() => {
+    taken = true;
+  });
+  await clock.advance(1900);
+  assert.equal(taken, false);
+  await clock.advance(200);
+  await next;
+  assert.equal(clock.pending, 0);
+});
