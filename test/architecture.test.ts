@@ -49,6 +49,7 @@ const HOMES: ReadonlyMap<string, readonly string[]> = new Map([
   ["pino-pretty", ["observe"]],
   ["prom-client", ["observe"]],
   ["yargs", ["cli"]],
+  ["smol-toml", ["cli"]],
   ["yaml", ["config"]],
   ["zod", ["config"]],
   ["node:http", ["http", "load"]],

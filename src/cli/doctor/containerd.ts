@@ -5,10 +5,11 @@
  * containerd appends `/v2` to a host's path unless that ends so already or `override_path` says not to, and adds `?ns=`.
  */
 import { DOCKER_HUB } from "../../config/registry-name.ts";
-import type { Files } from "./files.ts";
+import type { Files, FoundFile } from "./files.ts";
 import { type Finding, fail, ok, skipped, warn } from "./finding.ts";
 import { findNamed, type MirrorPlace, mentions, pathFault, schemeFault } from "./place.ts";
-import { readToml, type TomlValue, tablesOf } from "./toml.ts";
+import { judgeToml, readToml } from "./toml.ts";
+import { entriesOf, itemsOf, valueAt } from "./tree.ts";
 
 const CONFIG = "/etc/containerd/config.toml";
 const HOSTS = "/etc/containerd/certs.d";
@@ -29,7 +30,7 @@ export function lookAtHosts(files: Files, mirror: MirrorPlace, check: string, di
     seen += 1;
     if (file.fault !== undefined) {
       findings.push(warn(check, `${file.path}: ${file.fault}`, "run doctor as a user that may read it"));
-    } else if (mentions(mirror, file.text)) findings.push(judgeHosts(file.path, file.text, registry, mirror, check));
+    } else if (mentions(mirror, file.text)) findings.push(judgeHosts(file, registry, mirror, check));
   }
   if (findings.length > 0) return findings;
   const where = files.pathOf(directory);
@@ -38,20 +39,24 @@ export function lookAtHosts(files: Files, mirror: MirrorPlace, check: string, di
   ];
 }
 
-function judgeHosts(path: string, text: string, registry: string, mirror: MirrorPlace, check: string): Finding {
-  const entries = readToml(text);
+function judgeHosts(file: FoundFile, registry: string, mirror: MirrorPlace, check: string): Finding {
+  const { path } = file;
+  const [broken] = judgeToml(check, file);
+  if (broken !== undefined) return broken;
+  const { value } = readToml(file.text);
   const snippet = hostsSnippet(mirror, registry);
-  for (const { path: table, values } of tablesOf(withEmptyTables(entries, text), "host")) {
-    const named = findNamed(mirror, table[1] ?? "");
-    if (named === undefined || table.length > 2) continue;
-    const override = values.get("override_path") === true;
+  // A table without a key is a host with all defaults.
+  for (const [host, settings] of entriesOf(valueAt(value, "host"))) {
+    const named = findNamed(mirror, host);
+    if (named === undefined) continue;
+    const override = valueAt(settings, "override_path") === true;
     const scheme = named.bare ? undefined : schemeFault(mirror, named.url);
     const wrong =
       scheme ?? pathFault({ path: apiPath(named.url, override), registry: nameOf(registry), sendsNs: true });
     if (wrong !== undefined) return fail(check, `${path} ${wrong}`, snippet);
-    const lacks = lacking(values.get("capabilities"));
+    const lacks = lacking(valueAt(settings, "capabilities"));
     if (lacks !== undefined) return warn(check, `${path}: ${lacks}`, snippet);
-    if (mirror.secure && values.get("skip_verify") === true) {
+    if (mirror.secure && valueAt(settings, "skip_verify") === true) {
       return warn(
         check,
         `${path}: skip_verify lets anybody in between`,
@@ -60,19 +65,11 @@ function judgeHosts(path: string, text: string, registry: string, mirror: Mirror
     }
     return ok(check, `${path} names the mirror, for ${registry === "_default" ? "every registry" : nameOf(registry)}`);
   }
-  const server = entries.find(({ table, key }) => table.length === 0 && key === "server")?.value;
+  const server = valueAt(value, "server");
   if (typeof server === "string" && findNamed(mirror, server) !== undefined) {
     return ok(check, `${path} has the mirror as its only server`);
   }
-  return warn(check, `${path} mentions ${mirror.host}, but in no [host."…"] table that could be read`, snippet);
-}
-
-/** A table without a key is a host with all defaults. */
-function withEmptyTables(entries: ReturnType<typeof readToml>, text: string) {
-  const headers = [...text.matchAll(/^\s*\[\s*host\s*\.\s*["']([^"'\n]+)["']\s*\]/gm)].map((match) => match[1] ?? "");
-  const known = new Set(entries.map(({ table }) => table[1]));
-  const empty = headers.filter((name) => !known.has(name));
-  return [...entries, ...empty.map((name, at) => ({ table: ["host", name], header: -1 - at, key: "", value: true }))];
+  return warn(check, `${path} mentions ${mirror.host}, but in no [host."…"] table`, snippet);
 }
 
 function apiPath(url: URL, override: boolean): string {
@@ -80,7 +77,7 @@ function apiPath(url: URL, override: boolean): string {
   return override || path.endsWith("/v2") ? path : `${path}/v2`;
 }
 
-function lacking(capabilities: TomlValue | undefined): string | undefined {
+function lacking(capabilities: unknown): string | undefined {
   if (!Array.isArray(capabilities)) return undefined;
   const missing = ["pull", "resolve"].filter((one) => !capabilities.includes(one));
   return missing.length === 0 ? undefined : `capabilities lacks ${missing.map((one) => `"${one}"`).join(" and ")}`;
@@ -101,18 +98,17 @@ function lookAtConfig(files: Files, mirror: MirrorPlace, named: boolean): readon
   const check = "containerd CRI";
   const file = files.find(CONFIG);
   if (file === undefined || file.fault !== undefined) return [];
-  const entries = readToml(file.text);
-  const registry = entries.filter(({ table }) => table[0] === "plugins" && table.includes("registry"));
-  const configured = registry.find(({ key }) => key === "config_path")?.value;
-  const isSet =
-    typeof configured === "string" && configured.split(":").some((one) => one.replace(/\/+$/, "") === HOSTS);
-  const old = registry.some(
-    ({ table, key, value }) =>
-      table.includes("mirrors") &&
-      key === "endpoint" &&
-      Array.isArray(value) &&
-      value.some((one: string) => findNamed(mirror, one) !== undefined),
-  );
+  const { value, fault } = readToml(file.text);
+  if (fault !== undefined) return judgeToml(check, file);
+  const registries = entriesOf(valueAt(value, "plugins")).map(([, plugin]) => valueAt(plugin, "registry"));
+  const isSet = registries.some((registry) => {
+    const configured = valueAt(registry, "config_path");
+    return typeof configured === "string" && configured.split(":").some((one) => one.replace(/\/+$/, "") === HOSTS);
+  });
+  const old = registries
+    .flatMap((registry) => entriesOf(valueAt(registry, "mirrors")))
+    .flatMap(([, settings]) => itemsOf(valueAt(settings, "endpoint")))
+    .some((one) => findNamed(mirror, String(one)) !== undefined);
   const next = `put into ${CONFIG}, then systemctl restart containerd (containerd 1: plugins."io.containerd.grpc.v1.cri".registry):\n[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "${HOSTS}"`;
   if (old) {
     const says = `${file.path} names the mirror under registry.mirrors, which containerd 2 no longer reads`;

@@ -7,7 +7,8 @@ import { DOCKER_HUB } from "../../config/registry-name.ts";
 import type { Files, FoundFile } from "./files.ts";
 import { type Finding, fail, ok, skipped, warn } from "./finding.ts";
 import { findNamed, type MirrorPlace, mentions, pathFault, schemeFault } from "./place.ts";
-import { readToml, type TomlValue, tablesOf } from "./toml.ts";
+import { judgeToml, readToml } from "./toml.ts";
+import { entriesOf, itemsOf, valueAt } from "./tree.ts";
 
 const REGISTRIES_CONF = "/etc/containers/registries.conf";
 const BUILDKITD = "/etc/buildkit/buildkitd.toml";
@@ -19,19 +20,27 @@ export function lookAtPodman(files: Files, mirror: MirrorPlace): readonly Findin
   const dropIns = files.list(`${REGISTRIES_CONF}.d`).filter((name) => name.endsWith(".conf"));
   const paths = [REGISTRIES_CONF, ...dropIns.map((name) => `${REGISTRIES_CONF}.d/${name}`)];
   const found = paths.map((path) => files.find(path)).filter((file) => file !== undefined);
+  // One that is no TOML keeps podman from everything.
+  const broken = found.flatMap((file) => judgeToml(check, file));
   const speaking = found.filter((file) => file.fault === undefined && mentions(mirror, file.text));
-  if (speaking.length > 0) return speaking.flatMap((file) => judgePodman(check, file, mirror));
+  const judged = speaking.flatMap((file) => judgePodman(check, file, mirror));
+  if (broken.length + judged.length > 0) return [...broken, ...judged];
   const where = files.pathOf(REGISTRIES_CONF);
   return [skipped(check, found.length === 0 ? `no ${where}` : `${where}(.d) does not name the mirror`)];
 }
 
 function judgePodman(check: string, { path, text }: FoundFile, mirror: MirrorPlace): readonly Finding[] {
+  const { value } = readToml(text);
+  if (value === undefined) return [];
+  const mirrors = itemsOf(valueAt(value, "registry")).flatMap((one) =>
+    itemsOf(valueAt(one, "mirror")).map((settings) => ({
+      registry: String(valueAt(one, "prefix") ?? valueAt(one, "location") ?? ""),
+      location: String(valueAt(settings, "location") ?? ""),
+      insecure: valueAt(settings, "insecure") === true,
+    })),
+  );
   const findings: Finding[] = [];
-  let registry = "";
-  for (const { path: table, values } of tablesOf(readToml(text), "registry")) {
-    const location = String(values.get("location") ?? "");
-    if (table.length === 1) registry = String(values.get("prefix") ?? location);
-    if (table[1] !== "mirror") continue;
+  for (const { registry, location, insecure } of mirrors) {
     const named = findNamed(mirror, location);
     if (named === undefined) continue;
     const name = registry.split("/")[0] ?? "";
@@ -40,7 +49,7 @@ function judgePodman(check: string, { path, text }: FoundFile, mirror: MirrorPla
       ? pathFault({ path: `/v2${named.url.pathname.replace(/\/+$/, "")}`, registry: name, sendsNs: false })
       : "says http:// or https://, which a location has not";
     if (wrong !== undefined) findings.push(fail(check, `${path} ${wrong}`, next));
-    else if (!mirror.secure && values.get("insecure") !== true) {
+    else if (!mirror.secure && !insecure) {
       findings.push(fail(check, `${path}: without insecure = true podman asks ${mirror.host} over TLS`, next));
     } else findings.push(ok(check, `${path} names the mirror, for ${name}`));
   }
@@ -58,20 +67,20 @@ export function lookAtBuildKit(files: Files, mirror: MirrorPlace): readonly Find
   const check = "buildkit";
   const file = files.find(BUILDKITD);
   if (file === undefined) return [skipped(check, `no ${files.pathOf(BUILDKITD)}`)];
+  const { value, fault } = readToml(file.text);
+  if (fault !== undefined) return judgeToml(check, file);
   if (!mentions(mirror, file.text)) return [skipped(check, `${file.path} does not name the mirror`)];
-  const tables = tablesOf(readToml(file.text), "registry");
-  const own = tables.find(({ path }) => path[1] === mirror.host)?.values ?? new Map<string, TomlValue>();
-  const findings = tables.flatMap(({ path: [, registry = ""], values }): Finding[] => {
-    const mirrors = values.get("mirrors");
-    const named = (Array.isArray(mirrors) ? mirrors : [])
-      .map((one: string) => findNamed(mirror, one))
+  const byHttp = valueAt(value, "registry", mirror.host, "http") === true;
+  const findings = entriesOf(valueAt(value, "registry")).flatMap(([registry, settings]): Finding[] => {
+    const named = itemsOf(valueAt(settings, "mirrors"))
+      .map((one) => findNamed(mirror, String(one)))
       .find((one) => one !== undefined);
     if (named === undefined) return [];
     const next = buildKitSnippet(mirror, registry);
     const path = `/v2${named.url.pathname.replace(/\/+$/, "").replace(/^\/v2(?=\/|$)/, "")}`;
     const wrong = pathFault({ path, registry, sendsNs: true });
     if (wrong !== undefined) return [fail(check, `${file.path} ${wrong}`, next)];
-    if (!mirror.secure && own.get("http") !== true && !mirror.loopback) {
+    if (!mirror.secure && !byHttp && !mirror.loopback) {
       return [fail(check, `${file.path}: without http = true BuildKit asks ${mirror.host} over TLS`, next)];
     }
     return [ok(check, `${file.path} names the mirror, for ${registry}`)];
@@ -100,25 +109,22 @@ export function lookAtK3s(files: Files, mirror: MirrorPlace): readonly Finding[]
     ];
   }
   if (!mentions(mirror, file.text)) return [skipped(check, `${file.path} does not name the mirror`)];
-  const findings = entriesOf(entriesOf(value).find(([key]) => key === "mirrors")?.[1]).flatMap(
-    ([registry, settings]): Finding[] => {
-      const endpoints: unknown = entriesOf(settings).find(([key]) => key === "endpoint")?.[1];
-      const named = (Array.isArray(endpoints) ? endpoints : [])
-        .map((one: unknown) => findNamed(mirror, String(one)))
-        .find((one) => one !== undefined);
-      if (named === undefined) return [];
-      const path = named.url.pathname.replace(/\/+$/, "");
-      const wrong =
-        (named.bare ? undefined : schemeFault(mirror, named.url)) ??
-        pathFault({
-          path: path === "" ? "/v2" : path,
-          registry: registry === "*" ? undefined : registry,
-          sendsNs: true,
-        });
-      if (wrong !== undefined) return [fail(check, `${file.path} ${wrong}`, k3sSnippet(mirror, registry))];
-      return [ok(check, `${file.path} names the mirror, for ${registry === "*" ? "every registry" : registry}`)];
-    },
-  );
+  const findings = entriesOf(valueAt(value, "mirrors")).flatMap(([registry, settings]): Finding[] => {
+    const named = itemsOf(valueAt(settings, "endpoint"))
+      .map((one) => findNamed(mirror, String(one)))
+      .find((one) => one !== undefined);
+    if (named === undefined) return [];
+    const path = named.url.pathname.replace(/\/+$/, "");
+    const wrong =
+      (named.bare ? undefined : schemeFault(mirror, named.url)) ??
+      pathFault({
+        path: path === "" ? "/v2" : path,
+        registry: registry === "*" ? undefined : registry,
+        sendsNs: true,
+      });
+    if (wrong !== undefined) return [fail(check, `${file.path} ${wrong}`, k3sSnippet(mirror, registry))];
+    return [ok(check, `${file.path} names the mirror, for ${registry === "*" ? "every registry" : registry}`)];
+  });
   if (findings.length > 0) return findings;
   const says = `${file.path} mentions ${mirror.host}, but as no mirror's endpoint`;
   return [warn(check, says, k3sSnippet(mirror, DOCKER_HUB))];
@@ -126,8 +132,4 @@ export function lookAtK3s(files: Files, mirror: MirrorPlace): readonly Finding[]
 
 function k3sSnippet(mirror: MirrorPlace, registry: string): string {
   return `put into ${K3S}, then restart k3s:\nmirrors:\n  "${registry}":\n    endpoint: ["${mirror.url.origin}"]`;
-}
-
-function entriesOf(value: unknown): [string, unknown][] {
-  return typeof value === "object" && value !== null && !Array.isArray(value) ? Object.entries(value) : [];
 }

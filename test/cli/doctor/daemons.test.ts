@@ -49,6 +49,8 @@ const CASES: readonly (readonly [string, string, "ok" | "warn" | "fail", RegExp,
   [HOSTS, `[host."https://${M}"]\n skip_verify = true\n`, "warn", /skip_verify/, `https://${M}`],
   [HOSTS, `server = "http://${M}"\n`, "ok", /only server/],
   [HOSTS, `# [host."http://${M}"]\n`, "warn", /in no \[host/],
+  [HOSTS, `[host."http://${M}"]\n  capabilities = ["pull"\n`, "fail", /hosts\.toml:\d+ is no TOML/],
+  [HOSTS, `[host]\n"http://${M}" = { capabilities = ["pull", "resolve"] }\n`, "ok", /for docker\.io/],
   [HOSTS.replace("docker.io", "_default"), `[host."http://${M}"]\n`, "ok", /every registry/],
   [HOSTS.replace("docker.io", "reg.test_5000_"), `[host."http://${M}/reg.test:5000"]\n`, "ok", /for reg\.test:5000/],
   ["etc/docker/certs.d/docker.io/hosts.toml", `[host."http://${M}"]\n`, "ok", /docker\/certs\.d/],
@@ -77,6 +79,8 @@ const CASES: readonly (readonly [string, string, "ok" | "warn" | "fail", RegExp,
     /says http:\/\//,
   ],
   [PODMAN, `unqualified-search-registries = ["${M}"]\n`, "warn", /as no \[\[registry\.mirror\]\]/],
+  [PODMAN, `[[registry]\nlocation = "ghcr.io"\n`, "fail", /mirror\.conf:1 is no TOML/],
+  [BUILDKIT, `[registry."docker.io"]\n mirrors = ["${M}"\n`, "fail", /buildkitd\.toml:\d+ is no TOML/],
   [BUILDKIT, `[registry."docker.io"]\n mirrors = ["${M}"]\n[registry."${M}"]\n http = true\n`, "ok", /for docker\.io/],
   [BUILDKIT, `[registry."docker.io"]\n mirrors = ["${M}"]\n`, "fail", /without http = true/],
   [BUILDKIT, `[registry."${M}"]\n http = true\n`, "warn", /among no registry's mirrors/],
@@ -107,6 +111,9 @@ test("CRI's config_path is asked for where a hosts.toml names the mirror, and th
   const [, missing] = await look(t, config("version = 3\n"));
   assert.equal(missing?.state, "warn");
   assert.match(missing?.next ?? "", /config_path = "\/etc\/containerd\/certs\.d"/);
+  const [, broken] = await look(t, config("[plugins\n"));
+  assert.equal(broken?.state, "fail");
+  assert.match(broken?.says ?? "", /config\.toml:1 is no TOML/);
   const old = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\nendpoint = ["http://${M}"]\n`;
   const [alone] = await look(t, { "etc/containerd/config.toml": old });
   assert.equal(alone?.state, "warn");

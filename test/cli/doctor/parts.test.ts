@@ -4,36 +4,13 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { judgeDisk } from "../../../src/cli/doctor/disk.ts";
 import { readToml } from "../../../src/cli/doctor/toml.ts";
+import { entriesOf, itemsOf, valueAt } from "../../../src/cli/doctor/tree.ts";
 
-test("tables, arrays of tables, quoted keys and lists over lines are read, comments and the rest passed over", () => {
-  const text = `
-# comment = "no"
-server = "https://x" # why
-[plugins.'io.containerd.cri.v1.images'.registry]
-  config_path = '/etc/containerd/certs.d'
-[host."http://[::1]:5000"]
-  capabilities = ["pull", # first
-    "resolve"]
-  skip_verify = false
-  a.b = 3
-[[registry]]
-location = "a"
-[[registry]]
-location = "b#c"
-nonsense
-key =
-date = 1979-05-27
-`;
-  const read = readToml(text).map(({ table, header, key, value }) => [header, [...table, key].join("|"), value]);
-  assert.deepEqual(read, [
-    [0, "server", "https://x"],
-    [1, "plugins|io.containerd.cri.v1.images|registry|config_path", "/etc/containerd/certs.d"],
-    [2, "host|http://[::1]:5000|capabilities", ["pull", "resolve"]],
-    [2, "host|http://[::1]:5000|skip_verify", false],
-    [2, "host|http://[::1]:5000|a|b", 3],
-    [3, "registry|location", "a"],
-    [4, "registry|location", "b#c"],
-  ]);
+test("what is no TOML is told with its line, and a byte order mark is none of it", () => {
+  assert.equal(valueAt(readToml("\uFEFFa = 1\n").value, "a"), 1);
+  assert.match(readToml('server = "x"\n\nkey =\n').fault ?? "", /^:3 is no TOML: [^\n]+$/);
+  assert.match(readToml("a = 1\na = 2\n").fault ?? "", /^:2 is no TOML/);
+  assert.match(readToml(`a = ${"[".repeat(1000)}`).fault ?? "", /is no TOML/);
 });
 
 test("whatever the text is, reading TOML ends and never throws", () => {
@@ -45,10 +22,20 @@ test("whatever the text is, reading TOML ends and never throws", () => {
         fc.array(piece, { maxLength: 60 }).map((all) => all.join("")),
       ),
       (text) => {
-        for (const { key } of readToml(text)) assert.equal(typeof key, "string");
+        const { value, fault } = readToml(text);
+        assert.equal(value === undefined, fault !== undefined);
       },
     ),
   );
+});
+
+test("a way through what is no table, or has no such key, leads nowhere", () => {
+  const value = { a: { b: ["x"], "": 1 }, toString: 2 };
+  assert.deepEqual(valueAt(value, "a", "b"), ["x"]);
+  for (const keys of [["b"], ["a", "c"], ["a", "b", "0"], ["a", "constructor"]]) {
+    assert.equal(valueAt(value, ...keys), undefined);
+  }
+  assert.deepEqual([itemsOf("x"), entriesOf(["x"]), entriesOf(null)], [[], [], []]);
 });
 
 const GIB = 1024 ** 3;
