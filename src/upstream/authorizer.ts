@@ -219,7 +219,7 @@ export class Authorizer {
   /** What we hold now; from here on it is `…` in texts of the upstream's. */
   async #hold(signal: AbortSignal): Promise<Held | undefined> {
     const { source, endpoint, secrets } = this.#options;
-    const post: Asking["post"] = (url, form) => this.#server.post(url, form, signal);
+    const post: Asking["post"] = (url, form, own = signal) => this.#server.post(url, form, own);
     try {
       const held = await unlessAborted(source.hold({ signal, endpoint, post }), signal);
       if (held !== undefined) secrets.noteHeld(held);

@@ -175,6 +175,40 @@ test("a source that has nothing to show is told of once, and the registry is not
   ]);
 });
 
+test("what a source posts by a signal of its own goes on when the client that began it leaves", async (t) => {
+  const began = Promise.withResolvers<void>();
+  const left = Promise.withResolvers<void>();
+  const registry = await play(t, async (request, response, path) => {
+    if (path.startsWith("/oauth2/exchange")) {
+      began.resolve();
+      await left.promise;
+      return response.end("good");
+    }
+    if (request.headers.authorization === "Bearer good") return response.end("{}");
+    return response.writeHead(401, { "www-authenticate": "Bearer" }).end();
+  });
+  let given: Promise<Held> | undefined;
+  const source: CredentialSource = {
+    account: "robot",
+    hold: ({ endpoint, post }) => {
+      const url = new URL("/oauth2/exchange", endpoint);
+      given ??= post(url, new URLSearchParams(), never).then((body) => ({ kind: "bearer", token: String(body) }));
+      return given;
+    },
+    refused: () => {},
+  };
+  const { upstream } = ask(t, registry.url, { credentials: [source] });
+  const client = new AbortController();
+  const first = assert.rejects(upstream.headManifest(app, latest, client.signal));
+  await began.promise;
+  const second = upstream.headManifest(app, latest, never);
+  client.abort(new Failure("unreachable", "left"));
+  await first;
+  left.resolve();
+  assert.ok("mediaType" in (await second));
+  assert.equal(registry.requests.filter(({ line }) => line.includes("exchange")).length, 1);
+});
+
 test("a registry that stays away keeps nobody waiting for another's trial", async (t) => {
   let isAway = true;
   const registry = await play(t, (request, response) => {
