@@ -48,7 +48,7 @@ export class Account {
     return this.budget.waitMs(question);
   }
 
-  /** Its credentials were refused: nobody shows them again for a while. */
+  /** What it held was refused: nobody shows that again for a while. */
   findRefusal(): Failure | undefined {
     return this.refusals.findRefusal();
   }

@@ -2,8 +2,9 @@
  * Which of our accounts at one upstream is shown for a repository: the ones the configuration maps to it before the
  * ones for everything, and of those the one that has most left.
  *
- * An account that was refused, or that has to wait, is passed over while there is another; anonymous is what we are where
- * none is for the repository.
+ * An account that was refused, or that has to wait, is passed over while there is another; one that was refused is chosen
+ * where there is none, for what it holds may be another credential by now (its authorizer refuses the same one again without
+ * a request). Anonymous is what we are where none is for the repository.
  */
 import { Failure } from "../base/failure.ts";
 import type { Repository } from "../oci/reference.ts";
@@ -41,17 +42,17 @@ function matches({ repositories }: Pick<Candidate, "repositories">, repository: 
 
 /**
  * One of those that are eligible.
- * @throws Failure the refusal where all are refused, `limited` where all that are not have to wait.
+ * @throws Failure `limited` where all that are not refused have to wait, the refusal where those that are have to as well.
  */
 export function chooseAccount<C extends Candidate>(name: string, candidates: readonly C[]): C {
-  const refusals: Failure[] = [];
+  let refused: { readonly candidate: C; readonly refusal: Failure } | undefined;
   let best: C | undefined;
   let shortestMs = Number.POSITIVE_INFINITY;
   let waiting: C | undefined;
   for (const candidate of candidates) {
     const refusal = candidate.findRefusal();
     if (refusal !== undefined) {
-      refusals.push(refusal);
+      refused ??= { candidate, refusal };
       continue;
     }
     const waitMs = candidate.waitMs();
@@ -66,7 +67,9 @@ export function chooseAccount<C extends Candidate>(name: string, candidates: rea
     const text = `${name} allows ${waiting.account} no more requests for now${others}`;
     throw new Failure("limited", text, { retryAfterMs: shortestMs });
   }
-  throw refusals[0] ?? new Error("no account to choose from");
+  if (refused === undefined) throw new Error("no account to choose from");
+  if (refused.candidate.waitMs() > 0) throw refused.refusal;
+  return refused.candidate;
 }
 
 function leftOf({ left }: Candidate): number {

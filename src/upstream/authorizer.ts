@@ -96,6 +96,8 @@ export class Authorizer {
    */
   async prepare(repository: Repository, signal: AbortSignal): Promise<Authorization | undefined> {
     const held = await this.#hold(signal);
+    const refusal = held === undefined ? undefined : this.refusals.findRefusal(held);
+    if (refusal !== undefined) throw refusal;
     if (held?.kind === "bearer") return await this.#show(held, signal);
     const challenge = this.#challenge;
     if (challenge === undefined) return undefined;

@@ -23,8 +23,7 @@ export interface Attempt {
 }
 
 interface Refused {
-  /** Undefined is whatever the account holds. */
-  readonly shown: string | undefined;
+  readonly shown: string;
   readonly failure: Failure;
   /** Epoch milliseconds from which it may be shown again. */
   readonly until: number;
@@ -43,20 +42,19 @@ export class Refusals {
     this.#refusedMs = refusedMs;
   }
 
-  /** The refusal that still counts: of `held`, or of the account whatever it holds. */
+  /** The refusal that still counts: of `held`, or of what the account held last. */
   findRefusal(held?: Held): Failure | undefined {
     const refused = this.#refused;
     const leftMs = refused === undefined ? 0 : refused.until - this.#clock.now();
     // More is left than there ever was where the clock was put back.
     if (refused === undefined || leftMs <= 0 || leftMs > this.#refusedMs) return undefined;
-    const isOther = held !== undefined && refused.shown !== undefined && refused.shown !== textOf(held);
-    return isOther ? undefined : refused.failure;
+    return held !== undefined && refused.shown !== textOf(held) ? undefined : refused.failure;
   }
 
-  /** Remembers a refusal of `held`; without it, of whatever the account holds. True where that is news. */
-  note(failure: Failure, held?: Held): boolean {
-    const shown = held === undefined ? undefined : textOf(held);
-    if (shown === undefined || this.#proved?.shown === shown) this.#proved = undefined;
+  /** Remembers a refusal of `held`. True where that is news. */
+  note(failure: Failure, held: Held): boolean {
+    const shown = textOf(held);
+    if (this.#proved?.shown === shown) this.#proved = undefined;
     // Others of the same moment come in later: the time counts from the first.
     if (this.findRefusal() !== undefined && this.#refused?.shown === shown) return false;
     this.#refused = { shown, failure, until: this.#clock.now() + this.#refusedMs };

@@ -65,6 +65,23 @@ test("an image is pulled with what a file, a config.json or a program holds", as
   }
 });
 
+test("a password file that is replaced just after its refusal serves the next pull; an unchanged one costs no request", async (t) => {
+  const file = join(await tempDir(t), "password");
+  writeFileSync(file, "wrong\n");
+  await using upstream = await registryOf("robot", "right");
+  await using mirror = await TestMirror.start({
+    upstreams: { [NAME]: upstream },
+    upstream: { credentials: [{ username: "robot", passwordFile: file }] },
+  });
+  const refused = await get(`${mirror.url}/v2/team/app/manifests/1`);
+  assert.equal(refused.status, 502);
+  const { length } = upstream.requests;
+  for (let at = 0; at < 3; at += 1) assert.equal((await get(`${mirror.url}/v2/team/app/manifests/1`)).status, 502);
+  assert.equal(upstream.requests.length, length);
+  writeFileSync(file, "right\n");
+  assert.deepEqual(await pull(mirror), ALL_GOOD);
+});
+
 test("an image is pulled from ECR with what its API gives, asked once", async (t) => {
   const cloud = await playCloud(t, (_request, response) => {
     const authorizationToken = Buffer.from("AWS:twelve-hours").toString("base64");

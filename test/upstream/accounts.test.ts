@@ -39,5 +39,10 @@ test("who is refused or has to wait is passed over", () => {
     retryAfterMs: 5000,
     message: "reg.test allows waiting no more requests for now (nor any other of 3 accounts)",
   });
-  assert.throws(() => chooseAccount("reg.test", [refused]), { kind: "refused" });
+});
+
+test("where all are refused the first of them is chosen, unless it has to wait", () => {
+  const refused = (account: string, waitMs = 0) => one(account, { findRefusal: () => refusal, waitMs: () => waitMs });
+  assert.equal(chooseAccount("reg.test", [refused("a"), refused("b")]).account, "a");
+  assert.throws(() => chooseAccount("reg.test", [refused("a", 5000)]), { kind: "refused" });
 });

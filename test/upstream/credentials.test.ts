@@ -175,6 +175,24 @@ test("a source that has nothing to show is told of once, and the registry is not
   ]);
 });
 
+test("a password that is changed after its refusal is shown with the next question, an unchanged one with none", async (t) => {
+  for (const open of [takesPasswords, givesTokens]) {
+    const { registry, ...more } = await open(t);
+    const asked = () => registry.requests.length + ("tokens" in more ? more.tokens.requests.length : 0);
+    const { source, state } = changing("old");
+    // A second endpoint has not learned what is asked for; it is not asked for that either.
+    const { upstream } = ask(t, registry.url, { credentials: [source], endpoints: [`${registry.url}/other`] });
+    await assert.rejects(upstream.headManifest(app, latest, never), isRefused);
+    const before = asked();
+    const calls = Array.from({ length: 10 }, (_, at) => upstream.headManifest(at % 2 ? app : other, latest, never));
+    for (const one of await Promise.allSettled(calls)) assert.ok(one.status === "rejected" && isRefused(one.reason));
+    assert.equal(asked(), before);
+    state.password = "right";
+    assert.ok("mediaType" in (await upstream.headManifest(app, latest, never)));
+    assert.equal(state.refused.length, 1);
+  }
+});
+
 test("what a source posts by a signal of its own goes on when the client that began it leaves", async (t) => {
   const began = Promise.withResolvers<void>();
   const left = Promise.withResolvers<void>();

@@ -28,12 +28,6 @@ test("a refusal counts for its time, for the credential that was refused and for
   assert.equal(refusals.findRefusal(), undefined);
 });
 
-test("a refusal of the account is one of whatever it holds", () => {
-  const { refusals } = scene();
-  refusals.note(refusal);
-  assert.equal(refusals.findRefusal(held("any")), refusal);
-});
-
 test("a refusal that is noted again in its time lasts no longer, and is no news", () => {
   const { clock, refusals } = scene();
   assert.equal(refusals.note(refusal, held("old")), true);

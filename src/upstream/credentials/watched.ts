@@ -1,6 +1,6 @@
 /**
  * A file that may be replaced while we run: read at start, and again when somebody asks and the last look is some seconds
- * ago.
+ * ago; with every asking, but never by several at once, after what it holds was refused.
  *
  * Contents decide, not times: secrets are swapped by symlinks, bind mounts and in place. What is no longer there, or no
  * longer makes sense, leaves the last good value in force, and is told once. What is no regular file (a pipe) is read at
@@ -19,6 +19,7 @@ export interface WatchedOptions<T> {
 }
 
 const LOOK_MS = 5_000;
+const ATTENTIVE_MS = 60_000;
 
 export class WatchedFile<T> {
   readonly #file: string;
@@ -27,6 +28,7 @@ export class WatchedFile<T> {
   #bytes: Buffer;
   #value: T;
   #lookAt: number;
+  #attentiveUntil = 0;
   #looking: Promise<void> | undefined;
   /** The trouble that was told. */
   #told: string | undefined;
@@ -48,7 +50,8 @@ export class WatchedFile<T> {
 
   /** The last good value; the same one as long as the contents are the same. */
   async value(): Promise<T> {
-    if (this.#isRegular && this.#options.clock.now() >= this.#lookAt) {
+    const now = this.#options.clock.now();
+    if (this.#isRegular && (now >= this.#lookAt || now < this.#attentiveUntil)) {
       this.#looking ??= this.#look().finally(() => {
         this.#looking = undefined;
       });
@@ -57,9 +60,10 @@ export class WatchedFile<T> {
     return this.#value;
   }
 
-  /** The next to ask has it looked at, whenever the last look was. */
+  /** What it holds was refused: until it holds something else, for a minute at most, everybody who asks has it looked at. */
   lookAgain(): void {
     this.#lookAt = 0;
+    this.#attentiveUntil = this.#options.clock.now() + ATTENTIVE_MS;
   }
 
   async #look(): Promise<void> {
@@ -70,6 +74,7 @@ export class WatchedFile<T> {
       if (!bytes.equals(this.#bytes)) {
         this.#value = parseOf(this.#file, this.#options, bytes);
         this.#bytes = bytes;
+        this.#attentiveUntil = 0;
       }
       this.#told = undefined;
     } catch (error) {

@@ -4,6 +4,7 @@ import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import type { CredentialForm, SecretSource } from "../../../src/config/credential.ts";
+import type { Held } from "../../../src/upstream/credentials/credential.ts";
 import { createScene, tempDir } from "./scene.ts";
 
 const LOOK_MS = 5_000;
@@ -88,17 +89,28 @@ test("a changed file is seen some seconds later, however it was replaced", async
   assert.equal(await now(), "four");
 });
 
-test("after a refusal the file is looked at at once, and the same secret stays the same object", async (t) => {
-  const { open, asking, file } = await fileScene(t, "one");
+test("after a refusal the file is looked at by all who ask until it is another, and the same secret stays the same object", async (t) => {
+  const { open, asking, file, clock } = await fileScene(t, "one");
   const source = await open(basic({ from: "file", file }));
   const held = await source.hold(asking());
   assert.ok(held);
   source.refused(held);
   assert.equal(await source.hold(asking()), held);
-  writeFileSync(file, "two");
   assert.equal(await source.hold(asking()), held);
-  source.refused(held);
-  assert.deepEqual(await source.hold(asking()), { kind: "basic", username: "robot", password: "two" });
+  const two: Held = { kind: "basic", username: "robot", password: "two" };
+  writeFileSync(file, "two");
+  assert.deepEqual(await source.hold(asking()), two);
+  writeFileSync(file, "three");
+  assert.deepEqual(await source.hold(asking()), two, "what is not refused is looked at now and then");
+  source.refused(two);
+  const three = await source.hold(asking());
+  assert.deepEqual(three, { ...two, password: "three" });
+  source.refused({ ...two, password: "three" });
+  assert.equal(await source.hold(asking()), three);
+  await clock.advance(60_000);
+  assert.equal(await source.hold(asking()), three);
+  writeFileSync(file, "four");
+  assert.equal(await source.hold(asking()), three, "not watched closely for ever");
 });
 
 test("a file that vanishes, is emptied or becomes nonsense leaves the last good secret, and is told once", async (t) => {
