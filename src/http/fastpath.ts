@@ -9,6 +9,7 @@
  */
 import type { Socket } from "node:net";
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { ManifestAnswer, Manifests } from "../mirror/manifests.ts";
@@ -61,7 +62,7 @@ const ID = "\0";
 
 export class FastPath {
   readonly #parts: FastPathParts;
-  readonly #meanings = new LRUCache<string, Meaning>({ max: MAX_HEADS });
+  readonly #meanings = new LRUCache<string, Meaning>(atMost(MAX_HEADS));
   /** Bodies of answers, by digest: many heads ask for the same few. */
   readonly #bodies = new LRUCache<string, string>({
     maxSize: BODIES_BYTES,

@@ -2,6 +2,7 @@
  * Repositories that something is cached of: a number for each (upstream, name), and the listing of all.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import type { Repository, Tag } from "../oci/reference.ts";
 import type { Database } from "./database.ts";
 
@@ -25,7 +26,7 @@ export class Repositories {
   readonly #find;
   readonly #insert;
   readonly #list;
-  readonly #ids = new LRUCache<string, number>({ max: 20_000 });
+  readonly #ids = new LRUCache<string, number>(atMost(20_000));
 
   constructor(database: Database) {
     this.#find = database.prepare("SELECT id FROM repositories WHERE upstream = ? AND name = ?");

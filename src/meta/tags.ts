@@ -2,6 +2,7 @@
  * What each tag named when its upstream was last asked. State, not an index: it cannot be rebuilt from files.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { Database } from "./database.ts";
@@ -25,7 +26,7 @@ export class Tags {
 
   /** @param sole false where another process writes: then every look is at the database itself. */
   constructor(database: Database, repositories: Repositories, sole = true) {
-    this.#held = sole ? new LRUCache({ max: MAX_HELD }) : undefined;
+    this.#held = sole ? new LRUCache(atMost(MAX_HELD)) : undefined;
     this.#repositories = repositories;
     this.#find = database.prepare("SELECT digest, checked_at FROM tags WHERE repository = ? AND tag = ?");
     this.#put = database.prepare(

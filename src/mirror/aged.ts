@@ -4,6 +4,7 @@
  * They are lost with the process, unlike tags: a list of what could be pulled is worth less than what it lists.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import type { Clock } from "../base/clock.ts";
 import { type Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
@@ -64,7 +65,7 @@ export class AgedPages implements Pages {
     sizeCalculation: (entry, key) => entry.page.bytes.length + key.length + 256,
   });
   /** How the upstream failed just now, so that it is not asked again with every request. */
-  readonly #troubles = new LRUCache<string, RememberedTrouble>({ max: MAX_TROUBLES });
+  readonly #troubles = new LRUCache<string, RememberedTrouble>(atMost(MAX_TROUBLES));
   readonly #running = new Singleflight<ListPage | Absence>();
 
   constructor(parts: AgedParts) {

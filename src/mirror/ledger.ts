@@ -6,6 +6,7 @@
  * carries the time that it is good for.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 
 /** `undefined`: forgotten. */
 export type LedgerChange<V> = (key: string, value: V | undefined) => void;
@@ -15,7 +16,7 @@ export class Ledger<V extends object> {
   #tell: LedgerChange<V> | undefined;
 
   constructor(maxEntries: number) {
-    this.#entries = new LRUCache({ max: maxEntries });
+    this.#entries = new LRUCache(atMost(maxEntries));
   }
 
   get size(): number {

@@ -6,6 +6,7 @@
  * (`spending.ts`), and a change is taken over whole (`renewals.ts`). The order of writing is: verify, store, link, tag.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
@@ -65,7 +66,7 @@ export class LocalOrigin implements Origin {
   readonly #parts: LocalOriginParts;
   readonly #abort = new AbortController();
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
-  readonly #expected = new LRUCache<string, Set<Tag>>({ max: MAX_EXPECTED });
+  readonly #expected = new LRUCache<string, Set<Tag>>(atMost(MAX_EXPECTED));
   readonly #promises: Promises;
   readonly #renewals: Renewals;
   readonly #looking = new Singleflight<Seen | Absence | undefined>();

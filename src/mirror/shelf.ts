@@ -5,6 +5,7 @@
  * to whoever waits for it.
  */
 import { LRUCache } from "lru-cache";
+import { atMost } from "../base/bounded.ts";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
@@ -41,7 +42,7 @@ export class Shelf {
   readonly #parts: ShelfParts;
   readonly #memory: LRUCache<Digest, ShelvedManifest>;
   /** (place, digest) pairs whose children are known to be linked, so that a hit need not do it again. */
-  readonly #expanded = new LRUCache<string, true>({ max: 50_000 });
+  readonly #expanded = new LRUCache<string, true>(atMost(50_000));
 
   constructor(parts: ShelfParts) {
     this.#parts = parts;
