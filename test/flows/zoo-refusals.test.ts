@@ -2,7 +2,7 @@
  * What every family of registries says to wrong passwords and to who asks too often, and what of it reaches clients.
  */
 import assert from "node:assert/strict";
-import { after } from "node:test";
+import { after, suite } from "node:test";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { testInOneProcess } from "../kit/workers.ts";
@@ -17,14 +17,16 @@ const test = testInOneProcess("registries are emulated in the process of the tes
 const trust = trustZoo();
 after(() => trust[Symbol.dispose]());
 
-for (const { name, variants } of FAMILIES) {
-  for (const [variant, open] of Object.entries(variants)) {
-    const { account } = open();
-    if (account === undefined) continue;
-    test(`${name}, ${variant}: a wrong password is our trouble, and is not shown again and again`, () =>
-      refused(open(), { username: account.username, password: "wrong" }));
+suite("a wrong password", { concurrency: 4 }, () => {
+  for (const { name, variants } of FAMILIES) {
+    for (const [variant, open] of Object.entries(variants)) {
+      const { account } = open();
+      if (account === undefined) continue;
+      test(`${name}, ${variant}: a wrong password is our trouble, and is not shown again and again`, () =>
+        refused(open(), { username: account.username, password: "wrong" }));
+    }
   }
-}
+});
 
 async function refused(enclosure: Enclosure, account: Account): Promise<void> {
   const { names, wrongPassword = 502 } = enclosure;
@@ -39,28 +41,31 @@ async function refused(enclosure: Enclosure, account: Account): Promise<void> {
   assert.equal(shown(), 0);
 }
 
-for (const { name, variants } of FAMILIES) {
-  const [open] = Object.values(variants);
-  if (open === undefined || open().exhaust === undefined) continue;
-  test(`${name}: over its limit, what is stored is served and the rest is 429`, async () => {
-    const enclosure = open();
-    const { names, stock } = enclosure;
-    await using zoo = await Zoo.open(enclosure.houses);
-    const clock = new ManualClock();
-    await using mirror = await mirrorOf(zoo, [enclosure], { clock });
-    await pull(mirror, names.first, stock.first);
-    enclosure.exhaust?.();
-    const missing = await inTime(clock, get(`${mirror.url}/v2/${names.second}/manifests/${stock.second.digest}`));
-    assert.equal(missing.status, 429, String(missing.body));
-    const [error] = JSON.parse(missing.body.toString()).errors;
-    assert.equal(error.code, "TOOMANYREQUESTS");
-    assert.doesNotMatch(missing.body.toString(), /</, "no page of HTML in it");
-    await clock.advance(2 * 3_600_000);
-    const stale = await inTime(clock, get(`${mirror.url}/v2/${names.first}/manifests/${TAG}`));
-    assert.equal(stale.status, 200);
-    assert.deepEqual(stale.body, stock.first.manifest);
-    assert.deepEqual(zoo.trespasses, []);
-  });
+suite("over the limit", { concurrency: 4 }, () => {
+  for (const { name, variants } of FAMILIES) {
+    const [open] = Object.values(variants);
+    if (open === undefined || open().exhaust === undefined) continue;
+    test(`${name}: over its limit, what is stored is served and the rest is 429`, () => overLimit(open()));
+  }
+});
+
+async function overLimit(enclosure: Enclosure): Promise<void> {
+  const { names, stock } = enclosure;
+  await using zoo = await Zoo.open(enclosure.houses);
+  const clock = new ManualClock();
+  await using mirror = await mirrorOf(zoo, [enclosure], { clock });
+  await pull(mirror, names.first, stock.first);
+  enclosure.exhaust?.();
+  const missing = await inTime(clock, get(`${mirror.url}/v2/${names.second}/manifests/${stock.second.digest}`));
+  assert.equal(missing.status, 429, String(missing.body));
+  const [error] = JSON.parse(missing.body.toString()).errors;
+  assert.equal(error.code, "TOOMANYREQUESTS");
+  assert.doesNotMatch(missing.body.toString(), /</, "no page of HTML in it");
+  await clock.advance(2 * 3_600_000);
+  const stale = await inTime(clock, get(`${mirror.url}/v2/${names.first}/manifests/${TAG}`));
+  assert.equal(stale.status, 200);
+  assert.deepEqual(stale.body, stock.first.manifest);
+  assert.deepEqual(zoo.trespasses, []);
 }
 
 test("Docker Hub: what is left is known after each pull: manifests count, looking and layers do not", async () => {

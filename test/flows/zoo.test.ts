@@ -3,7 +3,7 @@
  * repositories cold and warm, what that costs the registry, and what is told of what is not there.
  */
 import assert from "node:assert/strict";
-import { after } from "node:test";
+import { after, suite } from "node:test";
 import { get } from "../kit/http.ts";
 import { testInOneProcess } from "../kit/workers.ts";
 import { type Enclosure, TAG } from "../kit/zoo/enclosure.ts";
@@ -15,11 +15,14 @@ const test = testInOneProcess("registries are emulated in the process of the tes
 const trust = trustZoo();
 after(() => trust[Symbol.dispose]());
 
-for (const { name, variants } of FAMILIES) {
-  for (const [variant, open] of Object.entries(variants)) {
-    test(`${name}, ${variant}: pulled cold and warm, every request needed and none twice`, () => visit(open()));
+// Each visit waits for its own mirror's thread and files most of its time.
+suite("every family", { concurrency: 4 }, () => {
+  for (const { name, variants } of FAMILIES) {
+    for (const [variant, open] of Object.entries(variants)) {
+      test(`${name}, ${variant}: pulled cold and warm, every request needed and none twice`, () => visit(open()));
+    }
   }
-}
+});
 
 async function visit(enclosure: Enclosure): Promise<void> {
   const { names, stock } = enclosure;

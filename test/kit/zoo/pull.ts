@@ -96,7 +96,7 @@ async function fetchWhole(url: string, digest: string): Promise<void> {
 }
 
 function told({ status, body, error }: Answer): string {
-  return `${status} ${error?.message ?? ""}${body.toString().slice(0, 500)}`;
+  return `${status} ${error?.message ?? ""}${body.subarray(0, 500)}`;
 }
 
 /** What was asked since the last call. */
