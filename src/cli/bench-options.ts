@@ -4,21 +4,18 @@
  */
 import { readFileSync } from "node:fs";
 import type { Argv } from "yargs";
-import { Failure, messageOf } from "../base/failure.ts";
+import { messageOf } from "../base/failure.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import type { ClientKind, LoadOptions, Scenario } from "../load/options.ts";
+import { type Given, invalid, type Outputs, readOutputs, word } from "./flags.ts";
 import type { World } from "./world.ts";
 
-export interface BenchRequest {
+export interface BenchRequest extends Outputs {
   readonly options: LoadOptions;
-  /** Names of files; "-" is standard output. */
-  readonly json: string | undefined;
+  /** Name of a file. */
   readonly html: string | undefined;
-  readonly output: string | undefined;
   readonly quiet: boolean;
 }
-
-export type Given = Readonly<Record<string, unknown>>;
 
 const SCENARIOS = ["herd", "warm", "mixed", "manifests", "ranges", "slow"] as const satisfies readonly Scenario[];
 const CLIENTS = ["dockerd", "containerd", "podman"] as const satisfies readonly ClientKind[];
@@ -118,8 +115,7 @@ export function readBench(given: Given, world: Pick<World, "env" | "version">): 
     timeoutMs: positive("timeout", given, parseDuration),
     version: world.version,
   };
-  const files = { json: word("json", given), html: word("html", given), output: word("output", given) };
-  return { options, ...files, quiet: given["quiet"] === true };
+  return { options, ...readOutputs(given), html: word("html", given), quiet: given["quiet"] === true };
 }
 
 function readUrl(value: unknown): URL {
@@ -190,16 +186,4 @@ function positive(flag: string, given: Given, parse: (text: string) => number): 
   }
   if (value > 0) return value;
   throw invalid(`--${flag}`, "expected more than nothing");
-}
-
-function word(flag: string, given: Given): string | undefined {
-  const value = given[flag];
-  if (Array.isArray(value)) throw invalid(`--${flag}`, "given more than once");
-  if (value === undefined) return undefined;
-  if (typeof value === "string" && value !== "") return value;
-  throw invalid(`--${flag}`, "a value is missing");
-}
-
-function invalid(what: string, message: string): Failure {
-  return new Failure("invalid", `${what}: ${message}`);
 }

@@ -4,11 +4,12 @@
  * The first SIGINT or SIGTERM ends the run and still reports; the second ends the process. The benchmark is loaded when
  * it is needed, and never the mirror.
  */
-import { writeFileSync } from "node:fs";
-import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import { isFailure } from "../base/failure.ts";
 import type { Report, Verdict } from "../load/report.ts";
-import { type BenchRequest, type Given, readBench } from "./bench-options.ts";
+import { type BenchRequest, readBench } from "./bench-options.ts";
 import { EXIT, errorText, exitCodeOf } from "./exit.ts";
+import type { Given } from "./flags.ts";
+import { tryFile, writeDocuments, writeTo } from "./output.ts";
 import type { StopSignal, World } from "./world.ts";
 
 const CODES: Readonly<Record<Verdict, number>> = {
@@ -24,7 +25,7 @@ export async function bench(given: Given, world: World): Promise<number> {
   try {
     const request = readBench(given, world);
     // A file that cannot be written is told before the run and not after it.
-    for (const file of [request.json, request.html, request.output]) writeTo(file, "", "a");
+    for (const file of [request.json, request.html, request.output]) tryFile(file);
     return CODES[(await measure(request, world)).verdict];
   } catch (error) {
     const hint = isFailure(error, "invalid") ? "\nwharfinger bench --help says what can be given" : "";
@@ -50,24 +51,9 @@ async function measure(request: BenchRequest, world: World): Promise<Report> {
     display.clear();
     unwatch();
   }
-  const json = `${JSON.stringify(report, undefined, 2)}\n`;
-  if (request.json === "-") world.stdout.write(json);
-  else writeTo(request.json, json);
   writeTo(request.html, reportPage(report));
-  const text = reportText(report);
-  if (request.output !== undefined && request.output !== "-") writeTo(request.output, text);
-  // Standard output is one document or the other.
-  else if (request.json !== "-") world.stdout.write(text);
+  writeDocuments(request, { text: reportText(report), json: report }, world);
   return report;
-}
-
-function writeTo(file: string | undefined, text: string, flag: "a" | "w" = "w"): void {
-  if (file === undefined || file === "-") return;
-  try {
-    writeFileSync(file, text, { flag });
-  } catch (error) {
-    throw new Failure(flag === "a" ? "invalid" : "storage", `cannot write the report: ${messageOf(error)}`);
-  }
 }
 
 const SAME_SIGNAL_MS = 150;

@@ -14,16 +14,27 @@ export function writeDocuments(
 ): void {
   const asJson = `${JSON.stringify(documents.json, undefined, 2)}\n`;
   if (json === "-") stdout.write(asJson);
-  else if (json !== undefined) writeTo(json, asJson);
+  else writeTo(json, asJson);
   if (output !== undefined && output !== "-") writeTo(output, documents.text);
   // Standard output is one document or the other.
   else if (json !== "-") stdout.write(documents.text);
 }
 
-function writeTo(file: string, text: string): void {
+/** @throws Failure `storage` */
+export function writeTo(file: string | undefined, text: string): void {
+  write(file, text, "w", "storage");
+}
+
+/** Before work that would be in vain. @throws Failure `invalid` for a file that cannot be written. */
+export function tryFile(file: string | undefined): void {
+  write(file, "", "a", "invalid");
+}
+
+function write(file: string | undefined, text: string, flag: "a" | "w", kind: "invalid" | "storage"): void {
+  if (file === undefined || file === "-") return;
   try {
-    writeFileSync(file, text);
+    writeFileSync(file, text, { flag });
   } catch (error) {
-    throw new Failure("storage", `cannot write the result: ${messageOf(error)}`);
+    throw new Failure(kind, `cannot write the report: ${messageOf(error)}`);
   }
 }
