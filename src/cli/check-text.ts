@@ -1,6 +1,7 @@
 /**
  * What `check` found, for people: a block of lines for each upstream, what is wrong with it and what to do. Pure.
  */
+import type { DefaultLimit } from "../upstream/families.ts";
 import type { AccountReport, EndpointReport, ProbeReport, ProbeResult } from "../upstream/probe.ts";
 import { columns, plain, spanText } from "./wording.ts";
 
@@ -45,13 +46,18 @@ function linesOf({ endpoints, referrers }: ProbeReport): string[] {
 }
 
 function rowsOf(endpoint: EndpointReport): [string, string][] {
-  const { url, addresses, via, certificate, status, roundTripMs, clockDifferenceMs, realm } = endpoint;
+  const { url, addresses, via, certificate, family, status, roundTripMs, clockDifferenceMs, realm } = endpoint;
   const where = addresses.map(({ address, verdict }) => (verdict === "public" ? address : `${address} ${verdict}`));
   const rows: [string, string][] = [["address", `${plain(url)} (${where.join(", ") || "not resolved"}), ${via}`]];
   if (certificate !== undefined) {
     const { issuer, validUntil, daysLeft, trusted, fault } = certificate;
     const until = `until ${validUntil.slice(0, 10)} (${daysLeft} days${daysLeft < CERTIFICATE_WARN_DAYS ? " only" : ""})`;
     rows.push(["tls", `by ${plain(issuer)}, ${until}, ${trusted ? "trusted" : `not trusted: ${plain(fault ?? "?")}`}`]);
+  }
+  if (family !== undefined) {
+    const closed = family.anonymous === "none" ? ", which has nothing for anonymous clients" : "";
+    rows.push(["registry", `${family.title}, by its ${family.knownBy}${closed}`]);
+    if (family.redirectsTo.length > 0) rows.push(["blobs", `usually come from ${family.redirectsTo.join(", ")}`]);
   }
   if (status !== undefined) {
     const off = clockDifferenceMs === undefined ? "no Date" : `clock ${signed(clockDifferenceMs)}`;
@@ -80,9 +86,20 @@ function accountRows(report: AccountReport): [string, string][] {
     const window = windowMs === undefined ? "" : ` in ${spanText(windowMs)}`;
     const counted = source === undefined ? "" : `, counted for ${plain(source)}`;
     rows.push(["limit", `${remaining ?? "?"} left of ${limit ?? "?"}${window}${counted}`]);
-  } else rows.push(["limit", "none told"]);
+  } else rows.push(["limit", ["none told", ...report.documentedLimits.map(documentedText)].join("; documented: ")]);
   return [...rows, ...problemRows(report)];
 }
+
+/** `100 pulls in 6 h for each address` */
+function documentedText({ requests, perMs, counts, per }: DefaultLimit): string {
+  return `${requests} ${COUNTED[counts]} in ${spanText(perMs)} for each ${per}`;
+}
+
+const COUNTED: Readonly<Record<DefaultLimit["counts"], string>> = {
+  manifests: "pulls",
+  pulls: "manifests and layers",
+  requests: "requests",
+};
 
 function problemRows({ problem, retryAfterMs }: EndpointReport | AccountReport): [string, string][] {
   const rows: [string, string][] = problem === undefined ? [] : [["problem", plain(problem)]];

@@ -2,7 +2,7 @@
  * What registries of one kind have in common, whoever runs them.
  *
  * Data only. The kinds that run on hosts of their owners' (Harbor, GitLab, Artifactory, Docker Trusted Registry, plain
- * distribution) have no host here; `findFamily` tells them by their challenge and headers, for who wants to say so.
+ * distribution) have no host here; `findFamily` tells them by their challenge and headers, for `wharfinger check`.
  * Requests are made by what an upstream says, not by its kind.
  */
 import type { Challenge } from "./challenge.ts";
@@ -41,23 +41,13 @@ export interface FamilyFacts {
   readonly title: string;
   /** Is there anything to be had without credentials? */
   readonly anonymous: "all" | "some" | "none";
-  /** False where there is no referrers API and every digest is answered 404. */
-  readonly referrers: boolean;
+  /** False where there is no referrers API and every digest is answered 404; some: it depends on the version, so it is asked. */
+  readonly referrers: boolean | "some";
   /** Hosts that blobs (or more) are usually redirected to; `*` is one label or more. Told, never required. */
   readonly redirectsTo: readonly string[];
   readonly limits: readonly DefaultLimit[];
   /** A repository that everyone may ask about, whose answers tell the limit without using it up. */
   readonly limitProbe?: string;
-  /** A 429 tells how long to wait in its message, not in `Retry-After`. */
-  readonly retryAfterInMessage?: true;
-  /** Errors may be web pages. */
-  readonly htmlErrors?: true;
-  /** Tokens are not for one repository: the challenge's scope is used as it is. */
-  readonly wideScope?: string;
-  /** Credentials are shown to the registry itself, as Basic; there is no token server. */
-  readonly basicOnly?: true;
-  /** Manifests are redirected as well. */
-  readonly redirectsManifests?: true;
 }
 
 const HOUR_MS = 3_600_000;
@@ -88,9 +78,8 @@ export const FAMILIES = {
     referrers: true,
     redirectsTo: ["prod-*-starport-layer-bucket.s3.*.amazonaws.com"],
     limits: [{ who: "authenticated", requests: 2000, perMs: 1000, counts: "manifests", per: "account" }],
-    basicOnly: true,
   },
-  // docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html; the scope is `aws` whatever is pulled.
+  // docs.aws.amazon.com/AmazonECR/latest/public/public-service-quotas.html.
   ecrPublic: {
     family: "ecrPublic",
     title: "Amazon ECR Public",
@@ -101,9 +90,8 @@ export const FAMILIES = {
       { who: "anonymous", requests: 1, perMs: 1000, counts: "pulls", per: "address" },
       { who: "authenticated", requests: 10, perMs: 1000, counts: "pulls", per: "account" },
     ],
-    wideScope: "aws",
   },
-  // docs.github.com: "Working with the Container registry"; the wait in the message: dependabot/cli#380.
+  // docs.github.com: "Working with the Container registry".
   ghcr: {
     family: "ghcr",
     title: "GitHub Container Registry",
@@ -111,7 +99,6 @@ export const FAMILIES = {
     referrers: false,
     redirectsTo: ["pkg-containers.githubusercontent.com"],
     limits: [{ who: "anonymous", requests: 44_000, perMs: 60_000, counts: "requests", per: "owner" }],
-    retryAfterInMessage: true,
   },
   // cloud.google.com/artifact-registry/quotas; blobs: a relative redirect to /artifacts-downloads/ on the same host.
   google: {
@@ -146,7 +133,7 @@ export const FAMILIES = {
     family: "gitlab",
     title: "GitLab container registry",
     anonymous: "some",
-    referrers: true,
+    referrers: "some",
     redirectsTo: ["cdn.registry.gitlab-static.net", "storage.googleapis.com"],
     limits: [],
   },
@@ -164,7 +151,7 @@ export const FAMILIES = {
     family: "harbor",
     title: "Harbor",
     anonymous: "some",
-    referrers: true,
+    referrers: "some",
     redirectsTo: [],
     limits: [],
   },
@@ -173,11 +160,11 @@ export const FAMILIES = {
     family: "artifactory",
     title: "JFrog Artifactory",
     anonymous: "some",
-    referrers: true,
+    referrers: "some",
     redirectsTo: ["*.amazonaws.com", "storage.googleapis.com", "*.cloudfront.net", "*.blob.core.windows.net"],
     limits: [],
   },
-  // docs.quay.io; github.com/quay/quay: conf/nginx/rate-limiting.conf.jnj (a 429 is a page of nginx's).
+  // docs.quay.io; github.com/quay/quay: conf/nginx/rate-limiting.conf.jnj.
   quay: {
     family: "quay",
     title: "Quay",
@@ -185,7 +172,6 @@ export const FAMILIES = {
     referrers: true,
     redirectsTo: ["cdn.quay.io", "cdn01.quay.io", "cdn02.quay.io", "cdn03.quay.io", "cdn04.quay.io"],
     limits: [],
-    htmlErrors: true,
   },
   // github.com/kubernetes/registry.k8s.io: cmd/archeio/docs/request-handling.md (which asks not to rely on the targets).
   k8s: {
@@ -195,7 +181,6 @@ export const FAMILIES = {
     referrers: true,
     redirectsTo: ["*-docker.pkg.dev", "prod-registry-k8s-io-*.s3.dualstack.*.amazonaws.com"],
     limits: [],
-    redirectsManifests: true,
   },
   // docs.mirantis.com/msr: its token server is on its own host, behind the same proxy (distribution/distribution#1487).
   trusted: {
@@ -211,7 +196,7 @@ export const FAMILIES = {
     family: "distribution",
     title: "distribution",
     anonymous: "some",
-    referrers: true,
+    referrers: "some",
     redirectsTo: [],
     limits: [],
   },

@@ -13,8 +13,9 @@ import type { CredentialSource } from "./credentials/credential.ts";
 import { Deadline } from "./deadline.ts";
 import { parseEndpoint, urlBelow } from "./endpoint.ts";
 import type { Reply } from "./exchange.ts";
+import type { DefaultLimit, Family } from "./families.ts";
+import { documentedLimits, lookAtFamily, type SeenFamily } from "./familyview.ts";
 import { lookAtAddresses, lookAtCertificate, type SeenAddress, type SeenCertificate } from "./glance.ts";
-import { findKnownAt } from "./known.ts";
 import type { Network } from "./network.ts";
 import { DEFAULT_TIMEOUTS, type UpstreamOptions } from "./options.ts";
 import { judgeReply, mediaTypeOf } from "./outcome.ts";
@@ -75,6 +76,8 @@ export interface EndpointReport {
   /** `direct`, or the proxy. */
   readonly via: string;
   readonly certificate: SeenCertificate | undefined;
+  /** What is running there; undefined where it could be anything that speaks the protocol. */
+  readonly family: SeenFamily | undefined;
   /** To `GET /v2/` without credentials. */
   readonly status: number | undefined;
   readonly roundTripMs: number | undefined;
@@ -97,6 +100,8 @@ export interface AccountReport {
   /** The image that was asked about by HEAD. */
   readonly image: (ProbeImage & { readonly found: "yes" | "no" | "denied" | "not known" }) | undefined;
   readonly limits: LimitsSaid | undefined;
+  /** Where none was said: what the registry's family documents for such an account. */
+  readonly documentedLimits: readonly DefaultLimit[];
   readonly retryAfterMs: number | undefined;
   readonly problem: string | undefined;
 }
@@ -111,11 +116,10 @@ export async function probeUpstream(
 ): Promise<ProbeReport> {
   const urls = [options.upstream.url, ...(options.upstream.endpoints ?? [])].map((url) => parseEndpoint(name, url));
   const endpoints = await Promise.all(urls.map((url) => probeEndpoint(name, url, options, surroundings)));
-  const referrers = urls[0] === undefined ? undefined : findKnownAt(urls[0])?.referrers;
   return {
     upstream: name,
     result: worst(endpoints.map(({ result }) => result)),
-    referrers: referrers === undefined ? "not known" : referrers ? "yes" : "no",
+    referrers: endpoints[0]?.family?.referrers ?? "not known",
     endpoints,
   };
 }
@@ -142,7 +146,8 @@ async function probeEndpoint(
       greet(name, endpoint, line, clock, signal),
     ]);
     const { tokenRealm } = upstream;
-    const seen = { url: shownUrl(endpoint), addresses, via: line.via, certificate, ...said.seen };
+    const family = lookAtFamily(endpoint, said.signs);
+    const seen = { url: shownUrl(endpoint), addresses, via: line.via, certificate, family, ...said.seen };
     const realm =
       said.challenge === undefined ? undefined : lookAtRealm(said.challenge, { endpoint, tokenRealm, hide: line.hide });
     if (said.failure !== undefined) {
@@ -156,7 +161,7 @@ async function probeEndpoint(
     const accounts = await Promise.all(
       given.map((one) =>
         probeAccount(
-          { name, endpoint, image, clock, signal, challenged: said.seen.status === 401, mayShow },
+          { name, endpoint, image, clock, signal, challenged: said.seen.status === 401, mayShow, family: family?.name },
           one,
           lineFor,
         ),
@@ -186,10 +191,12 @@ async function greet(name: string, endpoint: URL, line: ProbeLine, clock: Clock,
       // Of a time in whole seconds the middle is the likeliest.
       clockDifferenceMs: Number.isNaN(date) ? undefined : Math.round(date + 500 - (startedAt + endedAt) / 2),
     };
-    const challenge = chooseChallenge(parseChallenges(answer.headers["www-authenticate"]));
-    return { seen, challenge, failure: failureOfGreeting(name, endpoint, answer, body, line, clock.now()) };
+    const challenges = parseChallenges(answer.headers["www-authenticate"]);
+    const signs = { challenges, headers: answer.headers };
+    const challenge = chooseChallenge(challenges);
+    return { seen, signs, challenge, failure: failureOfGreeting(name, endpoint, answer, body, line, clock.now()) };
   } catch (error) {
-    return { seen: nothing, challenge: undefined, failure: toFailure(error) };
+    return { seen: nothing, signs: undefined, challenge: undefined, failure: toFailure(error) };
   }
 }
 
@@ -233,10 +240,11 @@ interface AccountQuestion {
   readonly challenged: boolean;
   /** Our credentials may go where it asks for them. */
   readonly mayShow: boolean;
+  readonly family: Family | undefined;
 }
 
 async function probeAccount(
-  { name, endpoint, image, clock, signal, challenged, mayShow }: AccountQuestion,
+  { name, endpoint, image, clock, signal, challenged, mayShow, family }: AccountQuestion,
   { form, repositories, source }: ProbedAccount,
   lineFor: (source: CredentialSource | undefined) => ProbeLine,
 ): Promise<AccountReport> {
@@ -254,6 +262,7 @@ async function probeAccount(
     credentials: failure?.kind === "refused" && shown() ? "refused" : credentials,
     image: image === undefined ? undefined : { ...image, found },
     limits,
+    documentedLimits: limits === undefined ? documentedLimits(family, line.holds ? "authenticated" : "anonymous") : [],
     retryAfterMs: failure?.retryAfterMs,
     problem: failure === undefined ? undefined : messageOf(failure),
   });

@@ -172,6 +172,41 @@ test("what a registry tells of its limit is told, and one that is used up is exi
   assert.match(text.stdout, /again +in 2 min/);
 });
 
+test("what is running there is told, with what it documents where it tells no limit", async (t) => {
+  const { url } = await play(t, (request, response, path) => {
+    const { authorization, host } = request.headers;
+    if (path.startsWith("/token")) return response.end('{"token":"good"}');
+    if (authorization === "Bearer good") return response.end("{}");
+    const challenge = `Bearer realm="http://${host}/token",service="registry.docker.io"`;
+    return response.writeHead(401, { "www-authenticate": challenge }).end();
+  });
+  const { code, stdout } = await checkOne(t, { url });
+  assert.equal(code, 0);
+  assert.match(stdout, /registry +Docker Hub, by its answer\n/);
+  assert.match(stdout, /blobs +usually come from production\.cloudflare\.docker\.com, /);
+  assert.match(stdout, /limit +none told; documented: 100 pulls in 6 h for each address\n/);
+  assert.match(stdout, /referrers +yes/);
+  const { endpoint } = await reportOf(t, { url, ...login });
+  assert.equal(endpoint.family.name, "hub");
+  assert.equal(endpoint.family.knownBy, "answer");
+  assert.deepEqual(endpoint.accounts[0].documentedLimits, [
+    { who: "authenticated", requests: 200, perMs: 21_600_000, counts: "manifests", per: "account" },
+  ]);
+});
+
+test("a registry that could be anybody's is called nothing, and one of many versions is not said to have referrers", async (t) => {
+  const { endpoint } = await reportOf(t, { url: (await registry(t)).url });
+  assert.equal(endpoint.family, undefined);
+  assert.deepEqual(endpoint.accounts[0].documentedLimits, []);
+  const headers = { "docker-distribution-api-version": "registry/2.0" };
+  const plain = await play(t, (_, response) => response.writeHead(200, headers).end("{}"));
+  const { stdout } = await checkOne(t, { url: plain.url });
+  assert.match(stdout, /registry +distribution, by its answer\n/);
+  assert.doesNotMatch(stdout, /blobs/);
+  assert.match(stdout, /limit +none told\n/);
+  assert.match(stdout, /referrers +not known/);
+});
+
 test("a private address without allowPrivate is not connected to, and the setting is named", async (t) => {
   const upstream = await registry(t);
   const { code, stdout } = await checkOne(t, { url: upstream.url, allowPrivate: false });

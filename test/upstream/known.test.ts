@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { parseChallenges } from "../../src/upstream/challenge.ts";
 import { parseEndpoint } from "../../src/upstream/endpoint.ts";
 import { FAMILIES, findFamily } from "../../src/upstream/families.ts";
+import { documentedLimits, lookAtFamily } from "../../src/upstream/familyview.ts";
 import { findKnown, findKnownAt, KNOWN_REGISTRIES } from "../../src/upstream/known.ts";
 
 test("a registry is known by its name, its aliases, and its pattern", () => {
@@ -98,4 +99,16 @@ test("a registry on a host of its owner's is told by what it says", () => {
   assert.equal(of('Basic realm="x"', { "docker-distribution-api-version": "registry/2.0" }), "distribution");
   assert.equal(of('Bearer realm="x",service="__proto__"'), undefined);
   assert.equal(of('Negotiate, Bearer realm="https://r.example/t"'), undefined);
+});
+
+test("who an address tells is not asked for signs, and what it documents is for whom it says", () => {
+  const said = { challenges: parseChallenges('Bearer service="harbor-registry"'), headers: {} };
+  const ghcr = lookAtFamily(new URL("https://ghcr.io"), said);
+  assert.deepEqual([ghcr?.name, ghcr?.knownBy, ghcr?.referrers], ["ghcr", "address", "no"]);
+  const harbor = lookAtFamily(new URL("https://reg.test"), said);
+  assert.deepEqual([harbor?.name, harbor?.knownBy, harbor?.referrers], ["harbor", "answer", "not known"]);
+  assert.equal(lookAtFamily(new URL("https://reg.test"), undefined), undefined);
+  assert.equal(documentedLimits("hub", "anonymous")[0]?.requests, 100);
+  assert.deepEqual(documentedLimits("ecr", "anonymous"), []);
+  assert.deepEqual(documentedLimits(undefined, "anonymous"), []);
 });
