@@ -131,7 +131,8 @@ test("skopeo: ten clients at once on a cold mirror cost the origin one GET per d
     );
     const [first, ...others] = await Promise.all((await Promise.all(copies)).map(readCopy));
     for (const other of others) assert.deepEqual(other, first);
-    assert.deepEqual(await byDigest(origin, { "1": index.digest }), expectedGets(index, { all: true }));
+    const gets = await byDigest(origin, { "1": index.digest });
+    assert.deepEqual(gets, expectedGets(index, { all: true }), `the mirror said:\n${mirror.output}`);
   });
 });
 
