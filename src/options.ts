@@ -3,7 +3,7 @@
  */
 import type { Clock } from "./base/clock.ts";
 import type { ListenerLimits } from "./http/listener.ts";
-import type { Network } from "./upstream/network.ts";
+import type { Network } from "./upstream/network/network.ts";
 
 export interface MirrorOptions {
   /** A clock of one's own is for one process: `workers: auto` is 1 with it, and any number above is refused. */

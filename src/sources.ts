@@ -9,10 +9,10 @@ import type { Source } from "./mirror/route.ts";
 import { createUpstream } from "./upstream/client.ts";
 import type { CredentialSource } from "./upstream/credentials/credential.ts";
 import { openCredential } from "./upstream/credentials/open.ts";
-import { parseEndpoint } from "./upstream/endpoint.ts";
-import type { Network } from "./upstream/network.ts";
+import { parseEndpoint } from "./upstream/endpoints/endpoint.ts";
+import type { Network } from "./upstream/network/network.ts";
 import type { AccountOptions, Limits } from "./upstream/options.ts";
-import { createRoutingTable, type RoutingTable } from "./upstream/routing.ts";
+import { createRoutingTable, type RoutingTable } from "./upstream/registries/routing.ts";
 
 export interface Surroundings {
   readonly notices: Notices<MirrorNotices>;

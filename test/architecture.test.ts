@@ -59,7 +59,7 @@ const HOMES: ReadonlyMap<string, readonly string[]> = new Map([
 
 /** Folders that may know no more of another than these files: what is pure in it. */
 const DOORS: ReadonlyMap<string, readonly string[]> = new Map([
-  ["load -> upstream", ["upstream/challenge.ts", "upstream/realm.ts"]],
+  ["load -> upstream", ["upstream/auth/challenge.ts", "upstream/auth/realm.ts"]],
   ["load -> mirror", []],
   ["load -> store", []],
   ["load -> meta", []],
@@ -203,9 +203,9 @@ test("the judge refuses invented imports that break the house, and lets good one
   assert.match(local("load/client.ts", "mirror/fill.ts") ?? "", /may not know/);
   for (const [from, to] of [
     ["http/reply.ts", "base/failure.ts"],
-    ["upstream/credentials/resolve.ts", "upstream/trouble.ts"],
+    ["upstream/credentials/resolve.ts", "upstream/exchange/trouble.ts"],
     ["cli/serve.ts", "app.ts"],
-    ["load/login.ts", "upstream/challenge.ts"],
+    ["load/login.ts", "upstream/auth/challenge.ts"],
     ["index.ts", "app.ts"],
     ["mirror/fill.ts", "mirror/fills.ts"],
   ] as const) {

@@ -5,7 +5,7 @@ import type { Argv } from "yargs";
 import { messageOf } from "../base/failure.ts";
 import { parseRegistryName } from "../config/registry-name.ts";
 import { parseReference, parseRepository } from "../oci/reference.ts";
-import type { ProbeImage } from "../upstream/probe-images.ts";
+import type { ProbeImage } from "../upstream/probe/probe-images.ts";
 import { type Given, invalid, OUTPUT_FLAGS, type Outputs, readOutputs, word } from "./flags.ts";
 
 export interface CheckRequest extends Outputs {

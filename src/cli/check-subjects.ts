@@ -9,11 +9,11 @@ import { type Config, servesTls, type UpstreamConfig, upstreamsOf } from "../con
 import { makeMaterial, readTexts } from "../http/tls-material.ts";
 import type { CredentialSource } from "../upstream/credentials/credential.ts";
 import { openCredential } from "../upstream/credentials/open.ts";
-import { parseEndpoint } from "../upstream/endpoint.ts";
+import { parseEndpoint } from "../upstream/endpoints/endpoint.ts";
+import { openTransport } from "../upstream/network/transport.ts";
 import { DEFAULT_TIMEOUTS } from "../upstream/options.ts";
-import { type ProbedAccount, type ProbeOptions, type ProbeReport, probeUpstream } from "../upstream/probe.ts";
-import type { ProbeImage } from "../upstream/probe-images.ts";
-import { openTransport } from "../upstream/transport.ts";
+import { type ProbedAccount, type ProbeOptions, type ProbeReport, probeUpstream } from "../upstream/probe/probe.ts";
+import type { ProbeImage } from "../upstream/probe/probe-images.ts";
 import type { World } from "./world.ts";
 
 export interface Subject {

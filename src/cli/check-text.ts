@@ -1,8 +1,9 @@
 /**
  * What `check` found, for people: a block of lines for each upstream, what is wrong with it and what to do. Pure.
  */
-import type { DefaultLimit } from "../upstream/families.ts";
-import type { AccountReport, EndpointReport, ProbeReport, ProbeResult } from "../upstream/probe.ts";
+
+import type { AccountReport, EndpointReport, ProbeReport, ProbeResult } from "../upstream/probe/probe.ts";
+import type { DefaultLimit } from "../upstream/registries/families.ts";
 import { columns, plain, spanText } from "./wording.ts";
 
 /** What `check --json` writes. */

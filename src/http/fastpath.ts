@@ -17,7 +17,7 @@ import type { MirrorNotices } from "../mirror/notices.ts";
 import { makeRoute, type Route, type Source } from "../mirror/route.ts";
 import { cacheLabel } from "../mirror/verdict.ts";
 import type { Tag } from "../oci/reference.ts";
-import { type RoutingTable, routeTo } from "../upstream/routing.ts";
+import { type RoutingTable, routeTo } from "../upstream/registries/routing.ts";
 import { parseCall } from "./call.ts";
 import { bodyHeaders, manifestHeaders } from "./manifests.ts";
 import { parsePlainHead } from "./plainhead.ts";

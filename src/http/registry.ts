@@ -10,7 +10,7 @@ import type { Manifests } from "../mirror/manifests.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { makeRoute, type Route, type Source } from "../mirror/route.ts";
 import { referenceText } from "../oci/reference.ts";
-import { type Addressing, type RoutingTable, routeTo, selectUpstream } from "../upstream/routing.ts";
+import { type Addressing, type RoutingTable, routeTo, selectUpstream } from "../upstream/registries/routing.ts";
 import { serveBlob } from "./blobs.ts";
 import { type ParsedCall, parseCall } from "./call.ts";
 import { ClientGone, Exchange } from "./exchange.ts";

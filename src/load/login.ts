@@ -5,8 +5,8 @@
  * repository and thrown away before it expires.
  */
 import { Failure } from "../base/failure.ts";
-import { type Challenge, chooseChallenge, parseChallenges } from "../upstream/challenge.ts";
-import { judgeRealm } from "../upstream/realm.ts";
+import { type Challenge, chooseChallenge, parseChallenges } from "../upstream/auth/challenge.ts";
+import { judgeRealm } from "../upstream/auth/realm.ts";
 import type { Line } from "./line.ts";
 import { Mishap } from "./mishap.ts";
 import type { LoadOptions } from "./options.ts";

@@ -11,7 +11,7 @@ import type { Emitter } from "../base/notices.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
-import { failureOfBudget } from "../upstream/trouble.ts";
+import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
 import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";

@@ -16,7 +16,7 @@ import { type Place, placeKey, tagKey } from "../meta/repositories.ts";
 import type { TagEntry, Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
-import { failureOfBudget } from "../upstream/trouble.ts";
+import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { type Absence, type BlobHead, isAbsence, MAX_MANIFEST_BYTES, type ManifestBody } from "../upstream/upstream.ts";
 import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";

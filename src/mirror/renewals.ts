@@ -6,7 +6,7 @@
 import { Failure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import { platformsIn } from "../oci/platform.ts";
-import { failureOfBudget } from "../upstream/trouble.ts";
+import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { isAbsence } from "../upstream/upstream.ts";
 import type { Fetched } from "./origin.ts";
 import type { Promises } from "./promises.ts";

@@ -5,7 +5,7 @@
  * than it may be served while the upstream fails; a change is taken over whole or not at all. An upstream that names no limit
  * is asked as ever.
  */
-import { type BudgetView, RELOOK_MS } from "../upstream/budget.ts";
+import { type BudgetView, RELOOK_MS } from "../upstream/limits/budget.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
 
 /** From this share of the limit downwards pulls are saved. */

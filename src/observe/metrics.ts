@@ -15,7 +15,7 @@ import {
 } from "prom-client";
 import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
-import type { CircuitState } from "../upstream/circuit.ts";
+import type { CircuitState } from "../upstream/endpoints/circuit.ts";
 import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
 
 /** States that no fact tells. Called at every scrape; must not throw. */

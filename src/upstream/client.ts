@@ -9,16 +9,16 @@ import type { Flow } from "../base/flow.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { ACCEPT_MANIFESTS, OCI_INDEX } from "../oci/mediatypes.ts";
 import { type Reference, type Repository, referenceText } from "../oci/reference.ts";
-import type { BudgetView } from "./budget.ts";
-import { type Call, Conversation, codingOfAnswer, type UpstreamSurroundings } from "./conversation.ts";
-import { parseEndpoint, urlBelow } from "./endpoint.ts";
-import { findKnownAt } from "./known.ts";
-import { findNextQuery } from "./link.ts";
+import { parseEndpoint, urlBelow } from "./endpoints/endpoint.ts";
+import { type Call, Conversation, codingOfAnswer, type UpstreamSurroundings } from "./exchange/conversation.ts";
+import { findNextQuery } from "./exchange/link.ts";
+import { contentLengthOf, extentOf, mediaTypeOf } from "./exchange/outcome.ts";
+import type { BudgetView } from "./limits/budget.ts";
+import { Slots } from "./limits/slots.ts";
+import { type Answer, headerOf } from "./network/transport.ts";
 import { createOfflineUpstream } from "./offline.ts";
 import type { UpstreamOptions } from "./options.ts";
-import { contentLengthOf, extentOf, mediaTypeOf } from "./outcome.ts";
-import { Slots } from "./slots.ts";
-import { type Answer, headerOf } from "./transport.ts";
+import { findKnownAt } from "./registries/known.ts";
 import {
   type Absence,
   type BlobBody,
@@ -32,7 +32,7 @@ import {
 } from "./upstream.ts";
 import type { Urgency } from "./urgency.ts";
 
-export type { UpstreamSurroundings } from "./conversation.ts";
+export type { UpstreamSurroundings } from "./exchange/conversation.ts";
 
 export const MAX_LIST_BYTES = 4 * 1024 * 1024;
 

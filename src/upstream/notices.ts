@@ -1,7 +1,7 @@
 /**
  * What talking to upstreams makes known to observers.
  */
-import type { CircuitState } from "./circuit.ts";
+import type { CircuitState } from "./endpoints/circuit.ts";
 
 /** What a request is for; one of the bounded label values of the metrics. */
 export type RequestKind = "manifest" | "blob" | "tags" | "referrers" | "token" | "ping";

@@ -8,7 +8,7 @@
 import type { Flow } from "../base/flow.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Repository } from "../oci/reference.ts";
-import type { BudgetView } from "./budget.ts";
+import type { BudgetView } from "./limits/budget.ts";
 import type { Urgency } from "./urgency.ts";
 
 /**

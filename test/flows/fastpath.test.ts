@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { FastPath, type FastPathParts } from "../../src/http/fastpath.ts";
-import { createRoutingTable } from "../../src/upstream/routing.ts";
+import { createRoutingTable } from "../../src/upstream/registries/routing.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { makeImage } from "../kit/image.ts";

@@ -16,7 +16,7 @@ import { Troubles } from "../../src/mirror/troubles.ts";
 import { type Digest, parseDigest } from "../../src/oci/digest.ts";
 import { parseReference, parseRepository, parseTag, type Reference, referenceText } from "../../src/oci/reference.ts";
 import { DiskStore } from "../../src/store/disk.ts";
-import type { BudgetView } from "../../src/upstream/budget.ts";
+import type { BudgetView } from "../../src/upstream/limits/budget.ts";
 import type { Absence, ManifestBody, ManifestHead, Upstream } from "../../src/upstream/upstream.ts";
 import type { Urgency } from "../../src/upstream/urgency.ts";
 import { ManualClock } from "../kit/clock.ts";

@@ -9,11 +9,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { type TestContext, test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
 import { digestOf } from "../../src/oci/digest.ts";
-import type { Network } from "../../src/upstream/network.ts";
+import type { Network } from "../../src/upstream/network/network.ts";
 import { get } from "../kit/http.ts";
 import { TestMirror } from "../kit/mirror.ts";
-import { names, pem, shows } from "../upstream/lanes.ts";
-import { playProxy } from "../upstream/proxyserver.ts";
+import { names, pem, shows } from "../upstream/network/lanes.ts";
+import { playProxy } from "../upstream/network/proxyserver.ts";
 import { play } from "../upstream/scene.ts";
 import { serve, whole } from "../upstream/wire/scene.ts";
 

@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { chooseChallenge, parseChallenges } from "../../src/upstream/challenge.ts";
-import { findNextQuery, parseLinks } from "../../src/upstream/link.ts";
-import { excerptOf, findErrorText } from "../../src/upstream/redact.ts";
-import { findCount, findRetryAfter } from "../../src/upstream/trouble.ts";
+import { chooseChallenge, parseChallenges } from "../../src/upstream/auth/challenge.ts";
+import { findNextQuery, parseLinks } from "../../src/upstream/exchange/link.ts";
+import { excerptOf, findErrorText } from "../../src/upstream/exchange/redact.ts";
+import { findCount, findRetryAfter } from "../../src/upstream/exchange/trouble.ts";
 
 const shown = (header: string | string[]) =>
   parseChallenges(header).map(({ scheme, parameters, token68 }) => ({

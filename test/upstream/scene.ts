@@ -11,7 +11,7 @@ import { parseReference, parseRepository } from "../../src/oci/reference.ts";
 import { createUpstream } from "../../src/upstream/client.ts";
 import type { CredentialSource } from "../../src/upstream/credentials/credential.ts";
 import { fixedCredential } from "../../src/upstream/credentials/fixed.ts";
-import type { Network } from "../../src/upstream/network.ts";
+import type { Network } from "../../src/upstream/network/network.ts";
 import type { UpstreamNotices } from "../../src/upstream/notices.ts";
 import type { UpstreamOptions } from "../../src/upstream/options.ts";
 

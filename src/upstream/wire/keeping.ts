@@ -1,7 +1,7 @@
 /**
  * How long a connection may be kept after an answer; pure.
  */
-import { FieldText } from "../fieldtext.ts";
+import { FieldText } from "../exchange/fieldtext.ts";
 import type { Head } from "./head.ts";
 
 const KEEP_MS = 15_000;

@@ -4,8 +4,8 @@
  * A request that finds all in use waits by its own signal; an idle connection to elsewhere gives way to a new one.
  */
 import type { Clock } from "../../base/clock.ts";
-import { Slots } from "../slots.ts";
-import { wasStaleConnection } from "../trouble.ts";
+import { wasStaleConnection } from "../exchange/trouble.ts";
+import { Slots } from "../limits/slots.ts";
 import { Connection, type ConnectionParts, type WireAnswer, type WireTimeouts } from "./connection.ts";
 import type { Dialing } from "./dialing.ts";
 import { WireFault } from "./fault.ts";

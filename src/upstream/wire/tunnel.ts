@@ -5,7 +5,7 @@
  */
 import type { Socket } from "node:net";
 import { errnoOf, Failure, messageOf } from "../../base/failure.ts";
-import type { ProxyServer } from "../proxies.ts";
+import type { ProxyServer } from "../network/proxies.ts";
 import { malformed, WireFault } from "./fault.ts";
 import { type Head, HeadReader } from "./head.ts";
 

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import type { IncomingHttpHeaders } from "node:http";
 import { Agent, request } from "node:https";
 import { test } from "node:test";
-import { judgeAddress } from "../../../src/upstream/addresses.ts";
+import { judgeAddress } from "../../../src/upstream/network/addresses.ts";
 import { BufferContent } from "../content.ts";
 import { openResources, residueSince } from "../residue.ts";
 import { TAG } from "./enclosure.ts";

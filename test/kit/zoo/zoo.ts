@@ -11,7 +11,7 @@ import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import { getCACertificates, setDefaultCACertificates, TLSSocket } from "node:tls";
 import { fileURLToPath } from "node:url";
-import type { Network } from "../../../src/upstream/network.ts";
+import type { Network } from "../../../src/upstream/network/network.ts";
 import { text } from "./answers.ts";
 import type { Answer, House, Visit, VisitKind } from "./visit.ts";
 

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { failureOf, wasStaleConnection } from "../../../src/upstream/trouble.ts";
+import { failureOf, wasStaleConnection } from "../../../src/upstream/exchange/trouble.ts";
 import { ManualClock } from "../../kit/clock.ts";
 import { seededBytes } from "../../kit/content.ts";
 import { openResources, residueSince } from "../../kit/residue.ts";

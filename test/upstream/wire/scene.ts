@@ -6,9 +6,9 @@ import type { TestContext } from "node:test";
 import { createServer as createTlsServer, type TlsOptions } from "node:tls";
 import { type Clock, systemClock } from "../../../src/base/clock.ts";
 import type { Flow } from "../../../src/base/flow.ts";
-import type { Network } from "../../../src/upstream/network.ts";
+import type { Network } from "../../../src/upstream/network/network.ts";
+import { type Answer, openTransport } from "../../../src/upstream/network/transport.ts";
 import type { Timeouts, UpstreamOptions } from "../../../src/upstream/options.ts";
-import { type Answer, openTransport } from "../../../src/upstream/transport.ts";
 
 export const never = new AbortController().signal;
 

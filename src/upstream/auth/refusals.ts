@@ -1,0 +1,140 @@
+/**
+ * What became of showing one account's credentials: what was refused of late, what has proved good, what is being tried.
+ *
+ * The invariants: a credential that was refused is not shown again for `refusedMs`; one that has not proved good is
+ * shown by one request at a time, so that a wrong password costs one attempt and not one for each waiting client (which
+ * locks accounts); and each trouble is told once in that time.
+ */
+import { LRUCache } from "lru-cache";
+import type { Clock } from "../../base/clock.ts";
+import type { Failure } from "../../base/failure.ts";
+import { unlessAborted } from "../../base/singleflight.ts";
+import type { Held } from "../credentials/credential.ts";
+import { DEFAULT_REFUSED_MS } from "../options.ts";
+
+const MAX_TOLD = 100;
+const MAX_TRIALS = 100;
+const REFUSAL = "refusal";
+
+/** One showing of a credential; to be ended, whatever comes of it. */
+export interface Attempt {
+  /** What came of it, where that tells anything; the first call counts. */
+  end(verdict: "good" | "none"): void;
+}
+
+interface Refused {
+  readonly shown: string;
+  readonly failure: Failure;
+  /** Epoch milliseconds from which it may be shown again. */
+  readonly until: number;
+}
+
+export class Refusals {
+  readonly #clock: Clock;
+  readonly #refusedMs: number;
+  #refused: Refused | undefined;
+  #proved: { readonly shown: string; readonly at: number } | undefined;
+  readonly #trials = new Map<string, Promise<void>>();
+  readonly #told = new LRUCache<string, number>({ max: MAX_TOLD });
+
+  constructor(clock: Clock, refusedMs = DEFAULT_REFUSED_MS) {
+    this.#clock = clock;
+    this.#refusedMs = refusedMs;
+  }
+
+  /** The refusal that still counts: of `held`, or of what the account held last. */
+  findRefusal(held?: Held): Failure | undefined {
+    const refused = this.#refused;
+    const leftMs = refused === undefined ? 0 : refused.until - this.#clock.now();
+    // More is left than there ever was where the clock was put back.
+    if (refused === undefined || leftMs <= 0 || leftMs > this.#refusedMs) return undefined;
+    return held !== undefined && refused.shown !== textOf(held) ? undefined : refused.failure;
+  }
+
+  /** Remembers a refusal of `held`. True where that is news. */
+  note(failure: Failure, held: Held): boolean {
+    const shown = textOf(held);
+    if (this.#proved?.shown === shown) this.#proved = undefined;
+    // Others of the same moment come in later: the time counts from the first.
+    if (this.findRefusal() !== undefined && this.#refused?.shown === shown) return false;
+    this.#refused = { shown, failure, until: this.#clock.now() + this.#refusedMs };
+    this.#told.delete(REFUSAL);
+    return true;
+  }
+
+  /** Has it just been good, so that a refusal is of what was asked for and not of who asked? */
+  isGoodOfLate(held: Held): boolean {
+    const proved = this.#proved;
+    return proved?.shown === textOf(held) && this.#clock.now() - proved.at < this.#refusedMs;
+  }
+
+  /**
+   * Before a credential is shown. Waits for the verdict of another request that shows it for the first time.
+   * @throws Failure the refusal; or the signal's reason.
+   */
+  async enter(held: Held, signal?: AbortSignal): Promise<Attempt> {
+    const shown = textOf(held);
+    const trial = this.#judge(held, shown);
+    if (trial !== undefined) {
+      await unlessAborted(trial, signal);
+      // Where it brought no verdict, all go: waiting for one another would make a line of those who wait for a dead host.
+      this.#judge(held, shown);
+    }
+    return this.#begin(shown);
+  }
+
+  /** True where this trouble has not been told in `refusedMs`; of a refusal, where that one has not been. */
+  mayTell(trouble: string = REFUSAL): boolean {
+    const now = this.#clock.now();
+    if (now < (this.#told.get(trouble) ?? 0)) return false;
+    this.#told.set(trouble, now + this.#refusedMs);
+    return true;
+  }
+
+  #judge(held: Held, shown: string): Promise<void> | undefined {
+    const refusal = this.findRefusal(held);
+    if (refusal !== undefined) throw refusal;
+    return this.#proved?.shown === shown ? undefined : this.#trials.get(shown);
+  }
+
+  #begin(shown: string): Attempt {
+    let isOver = false;
+    let release = () => {};
+    if (this.#proved?.shown !== shown && !this.#trials.has(shown) && this.#trials.size < MAX_TRIALS) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#trials.set(shown, promise);
+      release = () => {
+        this.#trials.delete(shown);
+        resolve();
+      };
+    }
+    return {
+      end: (verdict) => {
+        if (isOver) return;
+        isOver = true;
+        if (verdict === "good") {
+          this.#proved = { shown, at: this.#clock.now() };
+          this.#refused = undefined;
+        }
+        release();
+      },
+    };
+  }
+}
+
+/** Tells two credentials apart; a secret. */
+export function textOf(held: Held): string {
+  return held.kind === "basic"
+    ? JSON.stringify([held.username, held.password])
+    : JSON.stringify([held.kind, held.token]);
+}
+
+/** A 403 to a password may mean the password (ECR: expired) or this one repository. */
+export function isAboutTheRepository(errorBody: string): boolean {
+  return /"DENIED"/.test(errorBody) && !saysExpired(errorBody);
+}
+
+/** As ECR does: "Your authorization token has expired. Reauthenticate and try again." */
+export function saysExpired(errorBody: string): boolean {
+  return /expired|reauthenticate/i.test(errorBody);
+}
