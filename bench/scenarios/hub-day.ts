@@ -21,6 +21,8 @@ const PLAN: DayPlan = {
   burst: { atHour: 10, tags: 15 },
   others: { atHour: 14, pulls: 60 },
 };
+/** All of them in every round, as runners are that live for longer than a build. */
+const KEEPING: DayPlan = { ...PLAN, runners: 200, keeps: true };
 const QUICK: DayPlan = { ...PLAN, runners: 1, crowd: { atHours: [0], runners: 200 } };
 
 export const hubDay: Scenario = {
@@ -36,6 +38,13 @@ export const hubDay: Scenario = {
       digits: 0,
       note: `${delays.length} changes, longest ${delays.at(-1)} minutes, ${ours.unseen} not by midnight`,
     });
+    if (!bench.parts.quick) {
+      const keeping = await dayOfMirror(KEEPING);
+      tell(bench, "mirror, runners that keep images", KEEPING, keeping, true);
+      bench.find("mirror, runners that keep images: manifest GETs ÷ new digests", keeping.gets / keeping.published, {
+        bar: atMost(1),
+      });
+    }
     await bench.part("docker-registry", async () => {
       // It asks upstream with every HEAD, so its day takes as long as it has to: fewer rounds show the same.
       const few = { ...plan, runners: 1, crowd: { atHours: [0], runners: 5 }, everyMinutes: 20 };
@@ -63,7 +72,10 @@ async function dayOfRegistry(bench: Bench, plan: DayPlan): Promise<DayFigures> {
 function tell(bench: Bench, who: string, plan: DayPlan, figures: DayFigures, isOurs: boolean): void {
   const { crowd, runners, everyMinutes } = plan;
   const hours = crowd?.atHours.join(", ") ?? "";
-  const note = `every ${everyMinutes} minutes ${runners} instead of 200, ${crowd?.runners} at hour ${hours}; of ${figures.pulls} pulls`;
+  const note =
+    runners === crowd?.runners
+      ? `every ${everyMinutes} minutes ${runners}; of ${figures.pulls} pulls`
+      : `every ${everyMinutes} minutes ${runners} instead of 200, ${crowd?.runners} at hour ${hours}; of ${figures.pulls} pulls`;
   const failures = figures.firstFailure === undefined ? note : `${note}; first: ${figures.firstFailure}`;
   bench.find(`${who}: failed pulls`, figures.failedPulls, {
     digits: 0,

@@ -12,6 +12,8 @@ import { TestUpstream } from "./upstream.ts";
 
 export interface DayPlan {
   readonly runners: number;
+  /** They keep what they pulled, and ask by HEAD alone whether it is still what the tag names. Default: they start empty. */
+  readonly keeps?: boolean;
   readonly tags: number;
   /** Pulls of a manifest in six hours. */
   readonly limit: number;
@@ -67,6 +69,8 @@ export class Day implements AsyncDisposable {
   };
   /** The current version of each tag, until a runner has it. */
   readonly #unseen = new Map<string, { readonly digest: string; readonly since: number }>();
+  /** Digests that each runner has. */
+  readonly #kept = new Map<number, Set<string>>();
   #versions = 0;
   #random = 1;
 
@@ -146,22 +150,28 @@ export class Day implements AsyncDisposable {
     // Not all at the same one at the same time.
     const waiting = tags.map((_, at) => tags[(at + number) % tags.length] ?? "v1");
     const pullNext = async () => {
-      for (let tag = waiting.shift(); tag !== undefined; tag = waiting.shift()) await this.#pull(url, agent, tag);
+      for (let tag = waiting.shift(); tag !== undefined; tag = waiting.shift()) {
+        await this.#pull(url, agent, tag, number);
+      }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, pullNext));
   }
 
-  async #pull(url: string, agent: Agent, tag: string): Promise<void> {
+  async #pull(url: string, agent: Agent, tag: string, runner: number): Promise<void> {
     this.figures.pulls += 1;
+    const kept = this.#kept.get(runner) ?? new Set();
+    if (this.plan.keeps === true) this.#kept.set(runner, kept);
     try {
       const base = `${url}/v2/${REPOSITORY}`;
       const head = await ask("HEAD", `${base}/manifests/${tag}`, agent);
       const digest = String(head.headers["docker-content-digest"]);
+      if (kept.has(digest)) return;
       const index = JSON.parse((await ask("GET", `${base}/manifests/${digest}`, agent)).body) as Named;
       const image = index.manifests?.find(({ platform }) => platform?.architecture === "amd64")?.digest;
       const content = JSON.parse((await ask("GET", `${base}/manifests/${image}`, agent)).body) as Named;
       for (const blob of [content.config, ...(content.layers ?? [])])
         await ask("GET", `${base}/blobs/${blob?.digest}`, agent);
+      kept.add(digest);
       const unseen = this.#unseen.get(tag);
       if (unseen?.digest !== digest) return;
       this.figures.delays.push((this.clock.now() - unseen.since) / MINUTE_MS);
