@@ -9,6 +9,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { Failure } from "../../base/failure.ts";
 import { unlessAborted } from "../../base/singleflight.ts";
+import { leftOf, type Span, spanOf } from "../../base/span.ts";
 import type { Held } from "../credentials/credential.ts";
 import { DEFAULT_REFUSED_MS } from "../options.ts";
 
@@ -25,17 +26,17 @@ export interface Attempt {
 interface Refused {
   readonly shown: string;
   readonly failure: Failure;
-  /** Epoch milliseconds from which it may be shown again. */
-  readonly until: number;
+  /** While it is not shown again. */
+  readonly span: Span;
 }
 
 export class Refusals {
   readonly #clock: Clock;
   readonly #refusedMs: number;
   #refused: Refused | undefined;
-  #proved: { readonly shown: string; readonly at: number } | undefined;
+  #proved: { readonly shown: string; readonly span: Span } | undefined;
   readonly #trials = new Map<string, Promise<void>>();
-  readonly #told = new LRUCache<string, number>({ max: MAX_TOLD });
+  readonly #told = new LRUCache<string, Span>({ max: MAX_TOLD });
 
   constructor(clock: Clock, refusedMs = DEFAULT_REFUSED_MS) {
     this.#clock = clock;
@@ -45,9 +46,7 @@ export class Refusals {
   /** The refusal that still counts: of `held`, or of what the account held last. */
   findRefusal(held?: Held): Failure | undefined {
     const refused = this.#refused;
-    const leftMs = refused === undefined ? 0 : refused.until - this.#clock.now();
-    // More is left than there ever was where the clock was put back.
-    if (refused === undefined || leftMs <= 0 || leftMs > this.#refusedMs) return undefined;
+    if (refused === undefined || leftOf(refused.span, this.#clock.now()) === 0) return undefined;
     return held !== undefined && refused.shown !== textOf(held) ? undefined : refused.failure;
   }
 
@@ -57,7 +56,7 @@ export class Refusals {
     if (this.#proved?.shown === shown) this.#proved = undefined;
     // Others of the same moment come in later: the time counts from the first.
     if (this.findRefusal() !== undefined && this.#refused?.shown === shown) return false;
-    this.#refused = { shown, failure, until: this.#clock.now() + this.#refusedMs };
+    this.#refused = { shown, failure, span: spanOf(this.#clock.now(), this.#refusedMs) };
     this.#told.delete(REFUSAL);
     return true;
   }
@@ -65,7 +64,7 @@ export class Refusals {
   /** Has it just been good, so that a refusal is of what was asked for and not of who asked? */
   isGoodOfLate(held: Held): boolean {
     const proved = this.#proved;
-    return proved?.shown === textOf(held) && this.#clock.now() - proved.at < this.#refusedMs;
+    return proved?.shown === textOf(held) && leftOf(proved.span, this.#clock.now()) > 0;
   }
 
   /**
@@ -86,8 +85,8 @@ export class Refusals {
   /** True where this trouble has not been told in `refusedMs`; of a refusal, where that one has not been. */
   mayTell(trouble: string = REFUSAL): boolean {
     const now = this.#clock.now();
-    if (now < (this.#told.get(trouble) ?? 0)) return false;
-    this.#told.set(trouble, now + this.#refusedMs);
+    if (leftOf(this.#told.get(trouble), now) > 0) return false;
+    this.#told.set(trouble, spanOf(now, this.#refusedMs));
     return true;
   }
 
@@ -113,7 +112,7 @@ export class Refusals {
         if (isOver) return;
         isOver = true;
         if (verdict === "good") {
-          this.#proved = { shown, at: this.#clock.now() };
+          this.#proved = { shown, span: spanOf(this.#clock.now(), this.#refusedMs) };
           this.#refused = undefined;
         }
         release();

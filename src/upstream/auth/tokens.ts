@@ -10,6 +10,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import { Failure, isFailure } from "../../base/failure.ts";
 import { Singleflight, unlessAborted } from "../../base/singleflight.ts";
+import { leftOf, type Span, spanOf } from "../../base/span.ts";
 import { DEFAULT_REFUSED_MS } from "../options.ts";
 import { type Absence, isAbsence } from "../upstream.ts";
 import type { Token } from "./token.ts";
@@ -37,15 +38,15 @@ export interface Grant {
 
 interface Refusal {
   readonly failure: Failure;
-  /** Epoch milliseconds from which it is asked again. */
-  readonly until: number;
+  /** While it is not asked again. */
+  readonly span: Span;
 }
 
 export class Tokens {
   readonly #kept = new LRUCache<string, Token>({ max: MAX_TOKENS });
   readonly #refusals = new LRUCache<string, Refusal>({ max: MAX_TOKENS });
-  /** Until when a renewal that failed is not tried again, while the old token is good. */
-  readonly #deferred = new LRUCache<string, number>({ max: MAX_TOKENS });
+  /** While a renewal that failed is not tried again, and the old token is good. */
+  readonly #deferred = new LRUCache<string, Span>({ max: MAX_TOKENS });
   readonly #asking = new Singleflight<Token | Absence>();
   readonly #clock: Clock;
   readonly #refusedMs: number;
@@ -62,7 +63,7 @@ export class Tokens {
     const now = this.#clock.now();
     const kept = this.#kept.get(key);
     if (kept !== undefined && now < kept.expiresAt) {
-      if (now >= kept.renewAt && now >= (this.#deferred.get(key) ?? 0)) this.#renew(key, asker);
+      if (now >= kept.renewAt && leftOf(this.#deferred.get(key), now) === 0) this.#renew(key, asker);
       return { token: kept, fresh: false };
     }
     const refusalKey = `${key} ${asker.shown ?? ""}`;
@@ -79,7 +80,7 @@ export class Tokens {
 
   /** Nobody waits for it, and nothing but time is lost where it fails. */
   #renew(key: string, asker: Asker): void {
-    this.#deferred.set(key, this.#clock.now() + this.#refusedMs);
+    this.#deferred.set(key, spanOf(this.#clock.now(), this.#refusedMs));
     this.#ask(key, `${key} ${asker.shown ?? ""}`, asker).catch(() => {});
   }
 
@@ -102,13 +103,13 @@ export class Tokens {
   #noteRefusal(key: string, error: unknown): void {
     if (!isFailure(error, "refused", "limited")) return;
     const forMs = error.kind === "limited" ? (error.retryAfterMs ?? this.#refusedMs) : this.#refusedMs;
-    this.#refusals.set(key, { failure: error, until: this.#clock.now() + forMs });
+    this.#refusals.set(key, { failure: error, span: spanOf(this.#clock.now(), forMs) });
   }
 
   #throwRefusal(key: string): void {
     const refusal = this.#refusals.get(key);
     if (refusal === undefined) return;
-    const leftMs = refusal.until - this.#clock.now();
+    const leftMs = leftOf(refusal.span, this.#clock.now());
     if (leftMs > 0) throw repeated(refusal.failure, leftMs);
     this.#refusals.delete(key);
   }

@@ -8,6 +8,7 @@
 import type { Clock } from "../../base/clock.ts";
 import { Failure, isFailure } from "../../base/failure.ts";
 import { unlessAborted } from "../../base/singleflight.ts";
+import { leftOf, OVER, type Span, spanOf } from "../../base/span.ts";
 import type { Asking } from "./credential.ts";
 
 export interface Lease<T> {
@@ -58,9 +59,9 @@ export class Renewed<T> {
   readonly #closing = new AbortController();
   #lease: Lease<T> | undefined;
   #flight: Flight<T> | undefined;
-  #failed: { readonly error: Failure; readonly until: number } | undefined;
-  /** Until when a failing renewal is left alone, and how long that was. */
-  #quiet = { until: 0, ms: 0 };
+  #failed: { readonly error: Failure; readonly span: Span } | undefined;
+  /** While a failing renewal is left alone, and how long that is. */
+  #quiet = { span: OVER, ms: 0 };
 
   constructor(options: RenewedOptions<T>) {
     this.#options = options;
@@ -74,10 +75,10 @@ export class Renewed<T> {
       const now = this.#options.clock.now();
       const lease = this.#lease;
       if (lease !== undefined && now < lease.expiresAt) {
-        if (now >= lease.renewAt && now >= this.#quiet.until) this.#flight ??= this.#start(asking);
+        if (now >= lease.renewAt && leftOf(this.#quiet.span, now) === 0) this.#flight ??= this.#start(asking);
         return lease.value;
       }
-      if (this.#failed !== undefined && now < this.#failed.until) throw repeated(this.#failed.error);
+      if (this.#failed !== undefined && leftOf(this.#failed.span, now) > 0) throw repeated(this.#failed.error);
       this.#flight ??= this.#start(asking);
       const flight = this.#flight;
       try {
@@ -117,11 +118,13 @@ export class Renewed<T> {
         (lease) => {
           this.#lease = lease;
           this.#failed = undefined;
-          this.#quiet = { until: 0, ms: 0 };
+          this.#quiet = { span: OVER, ms: 0 };
           return lease.value;
         },
         (error: unknown) => {
-          if (!asking.signal.aborted && !this.#closing.signal.aborted) this.#noteFailure(error);
+          // What was asked for through one who left failed because they left: that says nothing.
+          const isTheirs = asking.signal.aborted && error === asking.signal.reason;
+          if (!isTheirs && !this.#closing.signal.aborted) this.#noteFailure(error);
           throw error;
         },
       )
@@ -138,8 +141,9 @@ export class Renewed<T> {
     const now = this.#options.clock.now();
     const isFirst = this.#quiet.ms === 0;
     const ms = Math.min(MAX_QUIET_MS, this.#quiet.ms * 2 || FAILED_MS);
-    this.#quiet = { until: now + ms, ms };
-    if (this.#lease === undefined || now >= this.#lease.expiresAt) this.#failed = { error, until: now + FAILED_MS };
+    this.#quiet = { span: spanOf(now, ms), ms };
+    if (this.#lease === undefined || now >= this.#lease.expiresAt)
+      this.#failed = { error, span: spanOf(now, FAILED_MS) };
     else if (isFirst) this.#options.onFailure(error);
   }
 }

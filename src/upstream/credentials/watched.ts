@@ -9,6 +9,7 @@
 import { open } from "node:fs/promises";
 import type { Clock } from "../../base/clock.ts";
 import { errnoOf, Failure, isFailure } from "../../base/failure.ts";
+import { leftOf, OVER, type Span, spanOf } from "../../base/span.ts";
 
 export interface WatchedOptions<T> {
   readonly clock: Clock;
@@ -27,8 +28,9 @@ export class WatchedFile<T> {
   readonly #isRegular: boolean;
   #bytes: Buffer;
   #value: T;
-  #lookAt: number;
-  #attentiveUntil = 0;
+  /** Until it is looked at again. */
+  #believed: Span;
+  #attentive: Span = OVER;
   #looking: Promise<void> | undefined;
   /** The trouble that was told. */
   #told: string | undefined;
@@ -39,7 +41,7 @@ export class WatchedFile<T> {
     this.#isRegular = content.isRegular;
     this.#bytes = content.bytes;
     this.#value = value;
-    this.#lookAt = options.clock.now() + LOOK_MS;
+    this.#believed = spanOf(options.clock.now(), LOOK_MS);
   }
 
   /** @throws Failure `invalid`: it cannot be read, or what it holds is not what it should. */
@@ -51,7 +53,7 @@ export class WatchedFile<T> {
   /** The last good value; the same one as long as the contents are the same. */
   async value(): Promise<T> {
     const now = this.#options.clock.now();
-    if (this.#isRegular && (now >= this.#lookAt || now < this.#attentiveUntil)) {
+    if (this.#isRegular && (leftOf(this.#believed, now) === 0 || leftOf(this.#attentive, now) > 0)) {
       this.#looking ??= this.#look().finally(() => {
         this.#looking = undefined;
       });
@@ -62,19 +64,19 @@ export class WatchedFile<T> {
 
   /** What it holds was refused: until it holds something else, for a minute at most, everybody who asks has it looked at. */
   lookAgain(): void {
-    this.#lookAt = 0;
-    this.#attentiveUntil = this.#options.clock.now() + ATTENTIVE_MS;
+    this.#believed = OVER;
+    this.#attentive = spanOf(this.#options.clock.now(), ATTENTIVE_MS);
   }
 
   async #look(): Promise<void> {
     const { clock, maxBytes, onTrouble } = this.#options;
-    this.#lookAt = clock.now() + LOOK_MS;
+    this.#believed = spanOf(clock.now(), LOOK_MS);
     try {
       const { bytes } = await read(this.#file, maxBytes);
       if (!bytes.equals(this.#bytes)) {
         this.#value = parseOf(this.#file, this.#options, bytes);
         this.#bytes = bytes;
-        this.#attentiveUntil = 0;
+        this.#attentive = OVER;
       }
       this.#told = undefined;
     } catch (error) {

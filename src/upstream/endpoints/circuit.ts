@@ -8,6 +8,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Failure } from "../../base/failure.ts";
+import { leftOf, OVER, type Span, spanOf } from "../../base/span.ts";
 import type { Urgency } from "../urgency.ts";
 
 export type CircuitState = "closed" | "slow" | "open";
@@ -38,9 +39,10 @@ export class Circuit {
   #state: CircuitState = "closed";
   #failures = 0;
   #openMs = 0;
-  #until = 0;
+  #rest: Span = OVER;
   #probing = false;
-  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** Counted, not dated: by a clock that was set back an answer would be later than all that comes. */
+  #answers = 0;
   #trouble: Failure | undefined;
 
   constructor(clock: Clock, changed: (state: CircuitState) => void = () => {}, random: () => number = Math.random) {
@@ -61,19 +63,18 @@ export class Circuit {
   /** 0 where it may be asked now, else the milliseconds until that may be. */
   waitMs(urgency: Urgency): number {
     if (this.#state === "closed" || (this.#state === "slow" && urgency === "miss")) return 0;
-    // A clock that was set back must not keep it open.
-    const leftMs = Math.min(this.#until - this.#clock.now(), MAX_OPEN_MS * 2);
+    const leftMs = leftOf(this.#rest, this.#clock.now());
     if (leftMs > 0) return leftMs;
     return this.#probing ? PROBE_MS : 0;
   }
 
   /** Call where `waitMs` is 0. */
   begin(): Attempt {
-    const startedAt = this.#clock.now();
+    const before = this.#answers;
     const probe = this.#state !== "closed" && !this.#probing;
     if (probe) this.#probing = true;
     const stopListening = this.#clock.after(SILENCE_MS, () => {
-      if (this.#answeredAt < startedAt && this.#state === "closed") this.#open("slow");
+      if (this.#answers === before && this.#state === "closed") this.#open("slow");
     });
     let over = false;
     const end = () => {
@@ -88,23 +89,23 @@ export class Circuit {
         if (end()) this.#answered();
       },
       failed: (trouble) => {
-        if (end()) this.#failed(startedAt, probe, trouble);
+        if (end()) this.#failed(before, probe, trouble);
       },
       left: () => void end(),
     };
   }
 
   #answered(): void {
-    this.#answeredAt = this.#clock.now();
+    this.#answers += 1;
     this.#failures = 0;
     this.#openMs = 0;
     this.#trouble = undefined;
     this.#become("closed");
   }
 
-  #failed(startedAt: number, probe: boolean, trouble: Failure | undefined): void {
+  #failed(before: number, probe: boolean, trouble: Failure | undefined): void {
     // Somebody else was answered meanwhile: it is not the endpoint that is down.
-    if (this.#answeredAt > startedAt) return;
+    if (this.#answers > before) return;
     this.#failures += 1;
     this.#trouble = trouble;
     if (probe || (this.#state !== "open" && this.#failures >= FAILURES)) this.#open("open");
@@ -113,7 +114,7 @@ export class Circuit {
   #open(state: "slow" | "open"): void {
     this.#openMs = Math.min(Math.max(this.#openMs * 2, FIRST_OPEN_MS), MAX_OPEN_MS);
     // Many mirrors of one upstream should not come back to it in step.
-    this.#until = this.#clock.now() + this.#openMs * (0.8 + 0.4 * this.#random());
+    this.#rest = spanOf(this.#clock.now(), this.#openMs * (0.8 + 0.4 * this.#random()));
     this.#become(state);
   }
 

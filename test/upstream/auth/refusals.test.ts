@@ -94,3 +94,15 @@ test("a trouble is told once in its time, a refusal once each", () => {
   clock.jump(10_000);
   assert.equal(refusals.mayTell("a"), true);
 });
+
+test("a clock that is set back ends what is remembered", async () => {
+  const { clock, refusals } = scene();
+  refusals.note(refusal, held("x"));
+  assert.equal(refusals.mayTell("a"), true);
+  (await refusals.enter(held("y"))).end("good");
+  refusals.note(refusal, held("x"));
+  clock.jump(-3_600_000);
+  assert.equal(refusals.findRefusal(held("x")), undefined);
+  assert.equal(refusals.isGoodOfLate(held("y")), false);
+  assert.equal(refusals.mayTell("a"), true);
+});

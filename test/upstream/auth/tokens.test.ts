@@ -198,3 +198,11 @@ test("a life that is not said is read from the token where that is a JWT", () =>
   for (const odd of [jwt({ exp: 5500 }), jwt(null), jwt({ iat: 5, exp: 1 }), "a.b.c", "a.e30.c"])
     assert.equal(lifeOf(odd), 60, odd);
 });
+
+test("a clock that is set back ends a refusal", async () => {
+  const { clock, obtain, asked } = refusing(new Failure("limited", "slow down", { retryAfterMs: 60_000 }));
+  await assert.rejects(obtain());
+  clock.jump(-3_600_000);
+  await assert.rejects(obtain());
+  assert.equal(asked(), 2);
+});

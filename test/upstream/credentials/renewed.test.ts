@@ -184,3 +184,30 @@ test("a lease is renewed within its life and dropped before its end, whatever it
   );
   for (const lifeMs of [0, -1, Number.NaN]) assert.throws(() => leaseUntil("x", 1e12, 1e12 + lifeMs), /expired/);
 });
+
+test("a failure is remembered even where whoever had it begun has left", async (t) => {
+  const { renewed, asking, attempts, clock } = setUp(t);
+  const leaver = new AbortController();
+  const gone = assert.rejects(renewed.get(asking(leaver.signal)), /left/);
+  leaver.abort(new Error("left"));
+  await gone;
+  attempts[0]?.reject(down());
+  await clock.advance(0);
+  await assert.rejects(renewed.get(asking()), { kind: "unreachable", message: "down" });
+  assert.equal(attempts.length, 1);
+});
+
+test("a clock that is set back does not make a failure last, nor keep a renewal away", async (t) => {
+  const { renewed, asking, attempts, clock } = setUp(t, (count) => (count === 1 || count === 3 ? down() : `v${count}`));
+  await assert.rejects(renewed.get(asking()), { message: "down" });
+  clock.jump(-HOUR);
+  assert.equal(await renewed.get(asking()), "v2");
+  await clock.advance(HOUR * 0.7);
+  await renewed.get(asking());
+  await clock.advance(0);
+  assert.equal(attempts.length, 3);
+  clock.jump(-60_000);
+  await renewed.get(asking());
+  await clock.advance(0);
+  assert.equal(attempts.length, 4);
+});

@@ -89,6 +89,14 @@ test("a changed file is seen some seconds later, however it was replaced", async
   assert.equal(await now(), "four");
 });
 
+test("a changed file is seen while the clock is behind where it was", async (t) => {
+  const { open, asking, file, clock } = await fileScene(t, "one");
+  const source = await open(token({ from: "file", file }));
+  clock.jump(-3_600_000);
+  writeFileSync(file, "two");
+  assert.deepEqual(await source.hold(asking()), { kind: "bearer", token: "two" });
+});
+
 test("after a refusal the file is looked at by all who ask until it is another, and the same secret stays the same object", async (t) => {
   const { open, asking, file, clock } = await fileScene(t, "one");
   const source = await open(basic({ from: "file", file }));

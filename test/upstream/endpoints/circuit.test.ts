@@ -101,6 +101,17 @@ test("a clock that is set back does not keep it open for ever", async () => {
   assert.ok(circuit.waitMs("miss") <= 60_000);
 });
 
+test("a clock that is set back before its time began ends that, and failures count on", () => {
+  const { circuit, clock, fail } = scene();
+  circuit.begin().answered();
+  clock.jump(-3_600_000);
+  for (let time = 0; time < 3; time++) fail();
+  assert.equal(circuit.state, "open");
+  assert.equal(circuit.waitMs("miss"), 500);
+  clock.jump(-3_600_000);
+  assert.equal(circuit.waitMs("miss"), 0);
+});
+
 test("endpoints are asked in their order, those that failed for this question last", async () => {
   const clock = new ManualClock();
   const urls: [URL, URL] = [new URL("https://one.test"), new URL("https://two.test")];
