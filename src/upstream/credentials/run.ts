@@ -4,7 +4,7 @@
  * It is started without a shell and leads a process group of its own, so that nothing of it is left when it is ended:
  * because it hangs, or writes too much. What it writes to its standard error is not looked at.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
 
 export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -27,13 +27,20 @@ export type Run = (program: string, args: readonly string[], options: RunOptions
 /** What a program left running may hold our end of its output open; it is not waited for. */
 const LINGER_MS = 500;
 
-export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
+export type Start = (program: string, args: readonly string[], options: SpawnOptions) => ChildProcess;
+
+export const run: Run = (program, args, options) => runBy(spawn, program, args, options);
+
+export const runBy = (start: Start, ...[program, args, options]: Parameters<Run>): ReturnType<Run> =>
   new Promise((resolve, reject) => {
+    const { env, input, maxBytes, signal } = options;
     if (signal.aborted) {
       reject(signal.reason);
       return;
     }
-    const child = spawn(program, args, { env, detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    const child = start(program, args, { env, detached: true, stdio: ["pipe", "pipe", "ignore"] });
+    // Out of file descriptors, Node gives it neither: it says `error` then, and nothing else.
+    const { stdin, stdout } = child;
     const pieces: Buffer[] = [];
     let bytes = 0;
     let linger: NodeJS.Timeout | undefined;
@@ -49,8 +56,8 @@ export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
     const settle = (failed?: Error) => {
       clearTimeout(linger);
       signal.removeEventListener("abort", onAbort);
-      child.stdin.destroy();
-      child.stdout.destroy();
+      stdin?.destroy();
+      stdout?.destroy();
       if (signal.aborted) reject(signal.reason);
       else if (failed !== undefined) reject(failed);
       else {
@@ -61,14 +68,14 @@ export const run: Run = (program, args, { env, input, maxBytes, signal }) =>
     child.once("close", () => settle());
     child.once("exit", settleSoon);
     // Who exits without reading is judged by its exit.
-    child.stdin.on("error", () => {});
-    child.stdout.on("error", () => {});
-    child.stdout.on("data", (piece: Buffer) => {
+    stdin?.on("error", () => {});
+    stdout?.on("error", () => {});
+    stdout?.on("data", (piece: Buffer) => {
       bytes += piece.length;
       if (bytes <= maxBytes) pieces.push(piece);
       else end(child);
     });
-    child.stdin.end(input);
+    stdin?.end(input);
   });
 
 /** With all that it started and that stayed in its group. */
