@@ -11,7 +11,6 @@ import { unlessAborted } from "../../base/singleflight.ts";
 import type { Repository } from "../../oci/reference.ts";
 import type { Asking, CredentialSource, Held } from "../credentials/credential.ts";
 import { Deadline } from "../exchange/deadline.ts";
-import { redactUrl } from "../exchange/redact.ts";
 import type { Sender } from "../exchange/sender.ts";
 import { refusedBy } from "../exchange/trouble.ts";
 import { type Absence, isAbsence } from "../upstream.ts";
@@ -243,7 +242,7 @@ export class Authorizer {
     const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: held !== undefined });
     if ("refuse" in verdict) {
       const url = URL.parse(realm);
-      const shown = url === null ? undefined : sender.hide(redactUrl(url));
+      const shown = url === null ? undefined : sender.show(url);
       const message = `no token is asked for ${url === null ? "" : `of ${url.host} `}as ${source.account}`;
       this.#tell(message, verdict.refuse, { realm: shown });
       const advice = `if that is its token server, set upstreams.${name}.tokenRealm`;
@@ -324,7 +323,7 @@ export class Authorizer {
 
   #tell(what: string, why: string, detail?: object): void {
     const { name, sender } = this.#options;
-    if (this.refusals.mayTell(what)) sender.noteTrouble(`${name}: ${what}: ${sender.hide(why)}`, detail);
+    if (this.refusals.mayTell(what)) sender.noteTrouble(`${name}: ${what}: ${why}`, detail);
   }
 }
 

@@ -12,7 +12,6 @@ import type { Held } from "../credentials/credential.ts";
 import { readWhole } from "../exchange/body.ts";
 import { codingOf, decodeWhole } from "../exchange/coding.ts";
 import { Deadline } from "../exchange/deadline.ts";
-import { redactUrl } from "../exchange/redact.ts";
 import { isRedirect, MAX_HOPS } from "../exchange/redirect.ts";
 import type { Letter, Sender } from "../exchange/sender.ts";
 import { failureOf, failureOfAnswer, refusedBy } from "../exchange/trouble.ts";
@@ -87,7 +86,7 @@ export class TokenServer {
     const verdict = judgeRealm({ ...this.#options, realm: url.href, withCredential: true });
     if ("refuse" in verdict) {
       const message = `${name}: nothing is sent to ${url.host}: ${verdict.refuse}`;
-      sender.noteTrouble(message, { realm: sender.hide(redactUrl(url)) });
+      sender.noteTrouble(message, { realm: sender.show(url) });
       throw new Failure("refused", message);
     }
     const reply = await this.#post(verdict.ask, form, signal);
@@ -145,10 +144,12 @@ export class TokenServer {
         const answer = await sender.send(url, { ...question, kind: "token", lane: "small", signal: deadline.signal });
         if (answer.status === 200) return { status: 200, body: await this.#read(answer, url, deadline.signal) };
         const text = await sender.finish(answer);
+        // A form is quoted in more ways than there are to look for.
+        const said = question.method === "POST" ? "" : text;
         // A form is sent on only where the same is asked for again (RFC 9110 §15.4).
         const follows = question.method === "POST" ? answer.status === 307 || answer.status === 308 : true;
         if (!isRedirect(answer.status) || !follows) {
-          return { status: answer.status, text, failure: this.#failureOf(answer, url, text) };
+          return { status: answer.status, text, failure: this.#failureOf(answer, url, said) };
         }
         url = this.#nextRealm(url, answer.headers.location, withCredential);
       }
@@ -170,7 +171,7 @@ export class TokenServer {
 
   #failureOf(answer: Answer, url: URL, body: string): Failure {
     const { name, sender } = this.#options;
-    return failureOfAnswer(`${name}: its token server ${sender.hide(redactUrl(url))}`, {
+    return failureOfAnswer(`${name}: its token server ${sender.show(url)}`, {
       status: answer.status,
       contentType: headerOf(answer, "content-type"),
       body,
@@ -186,7 +187,7 @@ export class TokenServer {
     const verdict = judgeRealm({ realm: target?.href ?? "", endpoint, tokenRealm, withCredential });
     if ("ask" in verdict) return verdict.ask;
     const message = `${name}: a redirect of its token server ${from.host} to ${target?.host ?? "nowhere"} is not followed: ${verdict.refuse}`;
-    sender.noteTrouble(message, target === null ? undefined : { realm: sender.hide(redactUrl(target)) });
+    sender.noteTrouble(message, target === null ? undefined : { realm: sender.show(target) });
     throw new Failure("refused", message);
   }
 }

@@ -14,7 +14,6 @@ import type { Answer, Lane, Method } from "../network/transport.ts";
 import type { RequestKind } from "../notices.ts";
 import { type Absence, isAbsence } from "../upstream.ts";
 import type { Urgency } from "../urgency.ts";
-import { redactUrl } from "./redact.ts";
 import { isRedirect, judgeRedirect } from "./redirect.ts";
 import type { Sender } from "./sender.ts";
 
@@ -139,7 +138,6 @@ function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: r
   if ("follow" in verdict) return verdict.follow;
   const target = typeof location === "string" ? URL.parse(location, from.href) : null;
   const message = `${name}: ${verdict.refuse} is not followed`;
-  const shown = (url: URL) => sender.hide(redactUrl(url));
-  sender.noteTrouble(message, { from: shown(from), ...(target === null ? {} : { to: shown(target) }) });
+  sender.noteTrouble(message, { from: sender.show(from), ...(target === null ? {} : { to: sender.show(target) }) });
   throw new Failure("unreachable", message, { upstreamStatus: answer.status });
 }

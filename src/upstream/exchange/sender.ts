@@ -14,6 +14,7 @@ import { findLimits } from "../limits/ratelimit.ts";
 import { type Answer, headerOf, type Lane, type Method, type Transport } from "../network/transport.ts";
 import type { RequestKind, UpstreamNotices } from "../notices.ts";
 import { readExcerpt } from "./body.ts";
+import { redactUrl } from "./redact.ts";
 import { failureOf, failureOfBudget, findRetryAfter, wasStaleConnection } from "./trouble.ts";
 
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -118,6 +119,11 @@ export class Sender {
   /** A text of the upstream's without our secrets. */
   hide(text: string): string {
     return this.#options.secrets.hide(text);
+  }
+
+  /** Origin and path of a URL of the upstream's. */
+  show(url: URL): string {
+    return this.#options.secrets.hideInUrl(redactUrl(url));
   }
 
   /** Ends an answer whose body only matters for its beginning; the connection is kept where it is short. */

@@ -149,7 +149,7 @@ async function probeEndpoint(
     const family = lookAtFamily(endpoint, said.signs);
     const seen = { url: shownUrl(endpoint), addresses, via: line.via, certificate, family, ...said.seen };
     const realm =
-      said.challenge === undefined ? undefined : lookAtRealm(said.challenge, { endpoint, tokenRealm, hide: line.hide });
+      said.challenge === undefined ? undefined : lookAtRealm(said.challenge, { endpoint, tokenRealm, show: line.show });
     if (said.failure !== undefined) {
       const { retryAfterMs } = said.failure;
       const problem = messageOf(said.failure);

@@ -39,6 +39,8 @@ export interface ProbeLine {
   readonly holds: boolean;
   /** A text of the upstream's without our secrets. */
   hide(text: string): string;
+  /** A URL of the upstream's without them. */
+  show(url: URL): string;
   close(): Promise<void>;
 }
 
@@ -102,6 +104,7 @@ export function openProbeLine(options: ProbeLineOptions): ProbeLine {
       return holds;
     },
     hide: (text) => sender.hide(text),
+    show: (url) => sender.show(url),
     close: () => transport.close(),
   };
 }

@@ -5,7 +5,6 @@
  */
 import type { Challenge } from "../auth/challenge.ts";
 import { judgeRealm } from "../auth/realm.ts";
-import { redactUrl } from "../exchange/redact.ts";
 import { findKnownAt } from "../registries/known.ts";
 
 export interface JudgedRealm {
@@ -20,10 +19,10 @@ export interface JudgedRealm {
 export interface RealmSurroundings {
   readonly endpoint: URL;
   readonly tokenRealm: string | null;
-  readonly hide: (text: string) => string;
+  readonly show: (url: URL) => string;
 }
 
-export function lookAtRealm(challenge: Challenge, { endpoint, tokenRealm, hide }: RealmSurroundings): JudgedRealm {
+export function lookAtRealm(challenge: Challenge, { endpoint, tokenRealm, show }: RealmSurroundings): JudgedRealm {
   const { scheme, parameters } = challenge;
   if (scheme === "basic") {
     const why = endpoint.protocol === "https:" ? "the registry itself" : "the registry itself, over plain HTTP";
@@ -31,7 +30,7 @@ export function lookAtRealm(challenge: Challenge, { endpoint, tokenRealm, hide }
   }
   const realm = parameters.get("realm") ?? "";
   const url = URL.parse(realm);
-  const server = url === null ? undefined : hide(redactUrl(url));
+  const server = url === null ? undefined : show(url);
   const verdict = judgeRealm({ realm, endpoint, tokenRealm, withCredential: true });
   if ("refuse" in verdict) return { scheme, server, mayHaveCredentials: false, why: verdict.refuse };
   const { ask } = verdict;
