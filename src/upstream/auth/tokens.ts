@@ -1,7 +1,8 @@
 /**
  * Tokens obtained from token servers (distribution specification, "Token Authentication"): asked for once per (realm,
- * service, scope) however many wait, renewed while they are still good, and kept to their end. A refusal is kept for a
- * while too, so that it is not asked for again with every request.
+ * service, scope) however many wait, renewed while they are still good, and kept to their end. Refusals and denials are kept
+ * for a while too, so that they are not asked for again with every request; a token server that fails is left alone for a
+ * moment, whatever is wanted of it.
  *
  * One of these is for one account: whose tokens are in it is its owner's to keep apart.
  * Speaks no HTTP itself. What a token server may be asked at all is decided in `realm.ts`, before.
@@ -16,6 +17,10 @@ import { type Absence, isAbsence } from "../upstream.ts";
 import type { Token } from "./token.ts";
 
 const MAX_TOKENS = 1000;
+const MAX_REALMS = 100;
+/** Shorter than it takes until a question is asked for the last time. */
+const FAILED_MS = 500;
+const MAX_FAILED_MS = 60_000;
 
 export interface TokenRequest {
   readonly realm: URL;
@@ -36,15 +41,17 @@ export interface Grant {
   readonly fresh: boolean;
 }
 
-interface Refusal {
-  readonly failure: Failure;
+interface Outcome {
+  readonly of: Failure | Absence;
   /** While it is not asked again. */
   readonly span: Span;
 }
 
 export class Tokens {
   readonly #kept = new LRUCache<string, Token>({ max: MAX_TOKENS });
-  readonly #refusals = new LRUCache<string, Refusal>({ max: MAX_TOKENS });
+  readonly #refusals = new LRUCache<string, Outcome>({ max: MAX_TOKENS });
+  /** By realm: it did not answer, or made no sense. */
+  readonly #failed = new LRUCache<string, Outcome>({ max: MAX_REALMS });
   /** While a renewal that failed is not tried again, and the old token is good. */
   readonly #deferred = new LRUCache<string, Span>({ max: MAX_TOKENS });
   readonly #asking = new Singleflight<Token | Absence>();
@@ -63,12 +70,13 @@ export class Tokens {
     const now = this.#clock.now();
     const kept = this.#kept.get(key);
     if (kept !== undefined && now < kept.expiresAt) {
-      if (now >= kept.renewAt && leftOf(this.#deferred.get(key), now) === 0) this.#renew(key, asker);
+      if (now >= kept.renewAt && leftOf(this.#deferred.get(key), now) === 0) this.#renew(request, key, asker);
       return { token: kept, fresh: false };
     }
-    const refusalKey = `${key} ${asker.shown ?? ""}`;
-    this.#throwRefusal(refusalKey);
-    const token = await unlessAborted(this.#ask(key, refusalKey, asker), signal);
+    const refusalKey = refusalKeyOf(key, asker);
+    const known = this.#recall(this.#refusals.get(refusalKey)) ?? this.#recall(this.#failed.get(request.realm.href));
+    if (known !== undefined) return known;
+    const token = await unlessAborted(this.#ask(request, key, asker), signal);
     return isAbsence(token) ? token : { token, fresh: true };
   }
 
@@ -79,51 +87,65 @@ export class Tokens {
   }
 
   /** Nobody waits for it, and nothing but time is lost where it fails. */
-  #renew(key: string, asker: Asker): void {
+  #renew(request: TokenRequest, key: string, asker: Asker): void {
     this.#deferred.set(key, spanOf(this.#clock.now(), this.#refusedMs));
-    this.#ask(key, `${key} ${asker.shown ?? ""}`, asker).catch(() => {});
+    this.#ask(request, key, asker).catch(() => {});
   }
 
-  #ask(key: string, refusalKey: string, asker: Asker): Promise<Token | Absence> {
+  #ask({ realm }: TokenRequest, key: string, asker: Asker): Promise<Token | Absence> {
+    const refusalKey = refusalKeyOf(key, asker);
     const { outcome } = this.#asking.run(refusalKey, async () => {
       try {
         const token = await asker.ask();
+        if (isAbsence(token)) this.#keep(this.#refusals, refusalKey, token, this.#refusedMs);
         if (isAbsence(token)) return token;
         this.#kept.set(key, token);
         this.#deferred.delete(key);
         return token;
       } catch (error) {
-        this.#noteRefusal(refusalKey, error);
+        this.#noteFailure(refusalKey, realm, error);
         throw error;
       }
     });
     return outcome;
   }
 
-  #noteRefusal(key: string, error: unknown): void {
-    if (!isFailure(error, "refused", "limited")) return;
-    const forMs = error.kind === "limited" ? (error.retryAfterMs ?? this.#refusedMs) : this.#refusedMs;
-    this.#refusals.set(key, { failure: error, span: spanOf(this.#clock.now(), forMs) });
+  #noteFailure(refusalKey: string, realm: URL, error: unknown): void {
+    if (!isFailure(error)) return;
+    const { kind, retryAfterMs } = error;
+    if (kind === "refused") this.#keep(this.#refusals, refusalKey, error, this.#refusedMs);
+    else if (kind === "limited") this.#keep(this.#refusals, refusalKey, error, retryAfterMs ?? this.#refusedMs);
+    else this.#keep(this.#failed, realm.href, error, Math.min(retryAfterMs ?? FAILED_MS, MAX_FAILED_MS));
   }
 
-  #throwRefusal(key: string): void {
-    const refusal = this.#refusals.get(key);
-    if (refusal === undefined) return;
-    const leftMs = leftOf(refusal.span, this.#clock.now());
-    if (leftMs > 0) throw repeated(refusal.failure, leftMs);
-    this.#refusals.delete(key);
+  #keep(outcomes: LRUCache<string, Outcome>, key: string, of: Failure | Absence, forMs: number): void {
+    outcomes.set(key, { of, span: spanOf(this.#clock.now(), forMs) });
+  }
+
+  /** The absence that still counts. @throws Failure the one that does. */
+  #recall(outcome: Outcome | undefined): Absence | undefined {
+    const leftMs = leftOf(outcome?.span, this.#clock.now());
+    if (outcome === undefined || leftMs === 0) return undefined;
+    if (isFailure(outcome.of)) throw repeated(outcome.of, leftMs);
+    return outcome.of;
   }
 }
 
 /** As it was, but for how long there is to wait. */
 function repeated(failure: Failure, leftMs: number): Failure {
-  const { kind, message, detail, upstreamStatus } = failure;
+  const { kind, message, detail, upstreamStatus, timedOut, retryAfterMs } = failure;
   return new Failure(kind, message, {
-    cause: failure,
+    timedOut,
+    // The same, not the failure: what is asked again hangs on it.
+    cause: failure.cause ?? failure,
     ...(detail === undefined ? {} : { detail }),
     ...(upstreamStatus === undefined ? {} : { upstreamStatus }),
-    ...(kind === "limited" ? { retryAfterMs: leftMs } : {}),
+    ...(kind === "limited" || retryAfterMs !== undefined ? { retryAfterMs: leftMs } : {}),
   });
+}
+
+function refusalKeyOf(key: string, { shown }: Asker): string {
+  return `${key} ${shown ?? ""}`;
 }
 
 function keyOf({ realm, service, scopes }: TokenRequest): string {

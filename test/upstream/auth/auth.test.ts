@@ -229,6 +229,17 @@ test("a wrong password is sent to the token server once, not with every request"
   assert.equal(tokens.requests.length, 1);
 });
 
+test("what a token server denies, or cannot say, costs it one request, not one or two for each question", async (t) => {
+  for (const status of [401, 503]) {
+    const { tokens, registry } = await bearer(t, (response) =>
+      response.writeHead(status, { "retry-after": "60" }).end(),
+    );
+    const { upstream } = ask(t, registry.url);
+    for (let at = 0; at < 4; at++) await upstream.headManifest(app, latest, never).catch(() => {});
+    assert.equal(tokens.requests.length, 1, String(status));
+  }
+});
+
 test("a host that a redirect led to is not handed the token of an account named like nobody's", async (t) => {
   const tokens = await play(t, (request, response) => {
     response.end(JSON.stringify({ token: request.headers.authorization === undefined ? "anyone" : "privileged" }));

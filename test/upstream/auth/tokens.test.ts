@@ -53,11 +53,46 @@ test("a limit is remembered for as long as the token server says, and told with 
   assert.equal(asked(), 2);
 });
 
-test("a token server that is out of reach is asked again at once", async () => {
-  const { obtain, asked } = refusing(new Failure("unreachable", "gone"));
+test("a token server that fails is left alone for a moment, whatever is wanted of it", async () => {
+  const { clock, obtain, asked } = refusing(new Failure("unreachable", "gone", { timedOut: true }));
   await assert.rejects(obtain());
+  await assert.rejects(obtain(), (error) => isFailure(error, "unreachable") && error.timedOut);
+  await assert.rejects(obtain(["repository:b:pull"]));
+  assert.equal(asked(), 1);
+  clock.jump(500);
   await assert.rejects(obtain());
   assert.equal(asked(), 2);
+});
+
+test("a token server that says for how long it fails is left alone so long, a minute at most", async () => {
+  const { clock, obtain, asked } = refusing(new Failure("unreachable", "gone", { retryAfterMs: 3_600_000 }));
+  await assert.rejects(obtain());
+  clock.jump(59_999);
+  await assert.rejects(obtain(), (error) => isFailure(error) && error.retryAfterMs === 1);
+  assert.equal(asked(), 1);
+  clock.jump(1);
+  await assert.rejects(obtain());
+  assert.equal(asked(), 2);
+});
+
+test("a denial is remembered as a refusal is, for its scope and credential alone", async () => {
+  const clock = new ManualClock();
+  const tokens = new Tokens(clock);
+  let asked = 0;
+  const ask = async () => {
+    asked += 1;
+    return { absent: "denied" } as const;
+  };
+  const obtain = (shown: string, scopes = request.scopes) =>
+    tokens.obtain({ ...request, scopes }, { ask, shown }, never);
+  for (let at = 0; at < 3; at++) assert.deepEqual(await obtain("a"), { absent: "denied" });
+  assert.equal(asked, 1);
+  await obtain("b");
+  await obtain("a", ["repository:b:pull"]);
+  assert.equal(asked, 3);
+  clock.jump(10_000);
+  await obtain("a");
+  assert.equal(asked, 4);
 });
 
 test("a time limit of many days is not over at once", async () => {
