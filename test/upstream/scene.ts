@@ -63,7 +63,8 @@ export function sourceOf(login: Login | CredentialSource): CredentialSource {
 export function ask(t: TestContext, url: string, { credentials = [], ...more }: Asked = {}, network: Network = {}) {
   const notices = new Notices<UpstreamNotices>();
   const said: { kind: keyof UpstreamNotices; fact: unknown }[] = [];
-  for (const kind of ["upstreamRequest", "upstreamBytes", "upstreamLimited", "rateLimit", "upstreamTrouble"] as const) {
+  const kinds = ["upstreamRequest", "upstreamBytes", "upstreamLimited", "rateLimit", "upstreamTrouble"] as const;
+  for (const kind of [...kinds, "upstreamCircuit"] as const) {
     notices.on(kind, (fact) => said.push({ kind, fact }));
   }
   const options: UpstreamOptions = {

@@ -1,126 +1,137 @@
 /**
- * Whether an endpoint is worth asking now: a circuit breaker with half-open probes.
+ * Whether an endpoint is worth asking now, for a repository: a breaker of the endpoint, and one for each repository that it
+ * answers with a status of trouble.
  *
- *   closed ── failures in a row ──► open ── its time is over ──► half open: one question ── answered ──► closed
- *     └── silent for 2 s ──► slow: refreshes are refused as if open, misses go through    └─ failed ─► open, for longer
- *
- * Any answer of the endpoint, to whomever, closes it. Nothing here waits; who is refused learns when to come again.
+ * Any answer of the endpoint, to whomever, closes its breaker. No answer speaks for the endpoint; 502, 503 and 504 speak for
+ * the repository that was asked for, and for the endpoint only when two repositories in a row had them: one broken
+ * repository must not take the others with it. Nothing here waits; who is refused learns when to come again.
  */
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../../base/clock.ts";
 import type { Failure } from "../../base/failure.ts";
-import { leftOf, OVER, type Span, spanOf } from "../../base/span.ts";
 import type { Urgency } from "../urgency.ts";
+import { Breaker, type CircuitState, FIRST_OPEN_MS } from "./breaker.ts";
 
-export type CircuitState = "closed" | "slow" | "open";
+export type { CircuitState } from "./breaker.ts";
 
-/** Failures in a row, no answer between them, that open it. */
-const FAILURES = 3;
 /** An endpoint that is silent for so long, and has answered nobody meanwhile, keeps no refresh waiting. */
 export const SILENCE_MS = 2000;
-const FIRST_OPEN_MS = 500;
-const MAX_OPEN_MS = 30_000;
-/** When to come again while somebody else's question is the probe. */
-const PROBE_MS = 500;
+const MAX_REPOSITORIES = 256;
 
-/** One question that is being asked; exactly one of its methods is called, once. */
-export interface Attempt {
+/** One question to an endpoint, of one or more requests; to be ended. */
+export interface Trial {
+  /** A request is on its way there; one of the next two follows, or the end. */
+  asked(): void;
   /** It answered, whatever it said. */
   answered(): void;
-  /** It did not, or said that it cannot serve anybody now. */
+  /** It did not, or said that it cannot serve now; a time that ran out on a request that had little of it is not counted. */
   failed(trouble?: Failure): void;
-  /** We left: that says nothing of it. */
-  left(): void;
+  /** We leave: what was not told by then says nothing of it. */
+  end(): void;
 }
 
 export class Circuit {
   readonly #clock: Clock;
   readonly #random: () => number;
-  readonly #changed: (state: CircuitState) => void;
-  #state: CircuitState = "closed";
-  #failures = 0;
-  #openMs = 0;
-  #rest: Span = OVER;
-  #probing = false;
-  /** Counted, not dated: by a clock that was set back an answer would be later than all that comes. */
-  #answers = 0;
-  #trouble: Failure | undefined;
+  readonly #whole: Breaker;
+  readonly #ofRepository = new LRUCache<string, Breaker>({ max: MAX_REPOSITORIES });
+  /** Had a status of trouble since the last answer to anybody. */
+  readonly #failing = new Set<string>();
+  /** Somebody had no answer at all since the last one. */
+  #isSilent = false;
 
   constructor(clock: Clock, changed: (state: CircuitState) => void = () => {}, random: () => number = Math.random) {
     this.#clock = clock;
-    this.#changed = changed;
     this.#random = random;
+    this.#whole = new Breaker(clock, changed, random);
   }
 
   get state(): CircuitState {
-    return this.#state;
+    return this.#whole.state;
   }
 
-  /** How it failed last, since its last answer. */
-  get trouble(): Failure | undefined {
-    return this.#trouble;
+  /** How it failed last for the repository, since its last answer. */
+  troubleFor(repository: string): Failure | undefined {
+    const own = this.#ofRepository.peek(repository);
+    return own !== undefined && own.state !== "closed" ? own.trouble : this.#whole.trouble;
   }
 
   /** 0 where it may be asked now, else the milliseconds until that may be. */
-  waitMs(urgency: Urgency): number {
-    if (this.#state === "closed" || (this.#state === "slow" && urgency === "miss")) return 0;
-    const leftMs = leftOf(this.#rest, this.#clock.now());
-    if (leftMs > 0) return leftMs;
-    return this.#probing ? PROBE_MS : 0;
+  waitMs(urgency: Urgency, repository: string): number {
+    const own = this.#ofRepository.peek(repository)?.waitMs(urgency) ?? 0;
+    // Where it answers, a repository that has not failed yet is the better probe, and need not wait as long.
+    const isStranger = !this.#isSilent && urgency === "miss" && !this.#failing.has(repository);
+    return Math.max(own, this.#whole.waitMs(urgency, isStranger ? FIRST_OPEN_MS : undefined));
   }
 
   /** Call where `waitMs` is 0. */
-  begin(): Attempt {
-    const before = this.#answers;
-    const probe = this.#state !== "closed" && !this.#probing;
-    if (probe) this.#probing = true;
-    const stopListening = this.#clock.after(SILENCE_MS, () => {
-      if (this.#answers === before && this.#state === "closed") this.#open("slow");
-    });
-    let over = false;
-    const end = () => {
-      if (over) return false;
-      over = true;
-      stopListening();
-      if (probe) this.#probing = false;
-      return true;
+  begin(repository: string): Trial {
+    const own = this.#ofRepository.get(repository);
+    let isProbe = this.#whole.probe();
+    let isOwnProbe = own?.probe() === true;
+    let request: { readonly at: number; readonly answers: number; readonly stop: () => void } | undefined;
+    const release = () => {
+      request?.stop();
+      request = undefined;
+      if (isProbe) this.#whole.endProbe();
+      if (isOwnProbe) own?.endProbe();
+      isProbe = false;
+      isOwnProbe = false;
     };
     return {
+      asked: () => {
+        request?.stop();
+        const { answers } = this.#whole;
+        const stop = this.#clock.after(SILENCE_MS, () => {
+          if (this.#whole.answers === answers) this.#whole.silent();
+        });
+        request = { at: this.#clock.now(), answers, stop };
+      },
       answered: () => {
-        if (end()) this.#answered();
+        if (request === undefined) return;
+        release();
+        this.#answered(repository);
       },
       failed: (trouble) => {
-        if (end()) this.#failed(before, probe, trouble);
+        if (request === undefined) return;
+        const { at, answers } = request;
+        const probes = { isProbe, isOwnProbe };
+        release();
+        const hurried = trouble?.timedOut === true && this.#isOurTime(trouble) && this.#clock.now() - at < SILENCE_MS;
+        if (!hurried) this.#failed(repository, trouble, answers, probes);
       },
-      left: () => void end(),
+      end: release,
     };
   }
 
-  #answered(): void {
-    this.#answers += 1;
-    this.#failures = 0;
-    this.#openMs = 0;
-    this.#trouble = undefined;
-    this.#become("closed");
+  /** Of our own time for the whole question, not of a connection's. */
+  #isOurTime(trouble: Failure): boolean {
+    return trouble.cause === undefined;
   }
 
-  #failed(before: number, probe: boolean, trouble: Failure | undefined): void {
+  #answered(repository: string): void {
+    this.#isSilent = false;
+    this.#failing.clear();
+    this.#ofRepository.delete(repository);
+    this.#whole.answered();
+  }
+
+  #failed(
+    repository: string,
+    trouble: Failure | undefined,
+    answersBefore: number,
+    { isProbe, isOwnProbe }: { readonly isProbe: boolean; readonly isOwnProbe: boolean },
+  ): void {
+    const hasStatus = trouble?.upstreamStatus !== undefined;
+    if (hasStatus) {
+      const own = this.#ofRepository.get(repository) ?? new Breaker(this.#clock, () => {}, this.#random);
+      this.#ofRepository.set(repository, own);
+      own.failed(trouble, isOwnProbe);
+    }
     // Somebody else was answered meanwhile: it is not the endpoint that is down.
-    if (this.#answers > before) return;
-    this.#failures += 1;
-    this.#trouble = trouble;
-    if (probe || (this.#state !== "open" && this.#failures >= FAILURES)) this.#open("open");
-  }
-
-  #open(state: "slow" | "open"): void {
-    this.#openMs = Math.min(Math.max(this.#openMs * 2, FIRST_OPEN_MS), MAX_OPEN_MS);
-    // Many mirrors of one upstream should not come back to it in step.
-    this.#rest = spanOf(this.#clock.now(), this.#openMs * (0.8 + 0.4 * this.#random()));
-    this.#become(state);
-  }
-
-  #become(state: CircuitState): void {
-    if (state === this.#state) return;
-    this.#state = state;
-    this.#changed(state);
+    if (this.#whole.answers > answersBefore) return;
+    if (!hasStatus) this.#isSilent = true;
+    else if (this.#failing.size < MAX_REPOSITORIES) this.#failing.add(repository);
+    this.#whole.failed(trouble, isProbe, this.#isSilent || this.#failing.size > 1);
   }
 }

@@ -33,11 +33,11 @@ export class Endpoints {
   }
 
   /**
-   * The first that may be asked now; where none may, the one that may soonest.
+   * The first that may be asked for the repository now; where none may, the one that may soonest.
    * @param tried of this question, which has the others asked first.
    */
-  choose(urgency: Urgency, tried: ReadonlySet<Endpoint> = new Set()): Choice {
-    const choices = this.all.map((endpoint) => ({ endpoint, waitMs: endpoint.circuit.waitMs(urgency) }));
+  choose(urgency: Urgency, repository: string, tried: ReadonlySet<Endpoint> = new Set()): Choice {
+    const choices = this.all.map((endpoint) => ({ endpoint, waitMs: endpoint.circuit.waitMs(urgency, repository) }));
     const open = choices.filter(({ waitMs }) => waitMs === 0);
     const choice =
       open.find(({ endpoint }) => !tried.has(endpoint)) ??
@@ -48,13 +48,13 @@ export class Endpoints {
   }
 
   /** Is there another than those tried that may be asked now? */
-  hasOther(urgency: Urgency, tried: ReadonlySet<Endpoint>): boolean {
-    return this.all.some((endpoint) => !tried.has(endpoint) && endpoint.circuit.waitMs(urgency) === 0);
+  hasOther(urgency: Urgency, repository: string, tried: ReadonlySet<Endpoint>): boolean {
+    return this.all.some((endpoint) => !tried.has(endpoint) && endpoint.circuit.waitMs(urgency, repository) === 0);
   }
 
-  /** How the last one failed that is not asked now. */
-  get trouble(): Failure | undefined {
-    return this.all.findLast(({ circuit }) => circuit.state !== "closed")?.circuit.trouble;
+  /** How the last one failed that is not asked for the repository now. */
+  troubleFor(repository: string): Failure | undefined {
+    return this.all.map(({ circuit }) => circuit.troubleFor(repository)).findLast((trouble) => trouble !== undefined);
   }
 
   #best(): CircuitState {

@@ -68,5 +68,10 @@ export function isPassing(failure: Failure): boolean {
 /** Does it say that the endpoint serves nobody now? */
 export function isOfEndpoint(failure: Failure): boolean {
   if (failure.kind !== "unreachable") return false;
-  return failure.upstreamStatus === undefined || DOWN.has(failure.upstreamStatus);
+  return failure.upstreamStatus === undefined || speaksForEndpoint(failure.upstreamStatus);
+}
+
+/** Is it the status of a server that serves nobody now? */
+export function speaksForEndpoint(status: number): boolean {
+  return DOWN.has(status);
 }

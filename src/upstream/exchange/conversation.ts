@@ -10,8 +10,9 @@ import type { Flow } from "../../base/flow.ts";
 import type { Emitter } from "../../base/notices.ts";
 import type { Repository } from "../../oci/reference.ts";
 import { Dealings } from "../auth/dealings.ts";
+import type { Trial } from "../endpoints/circuit.ts";
 import { type Endpoint, Endpoints } from "../endpoints/endpoints.ts";
-import { isOfEndpoint, planRetry } from "../endpoints/retry.ts";
+import { planRetry } from "../endpoints/retry.ts";
 import { Bandwidth } from "../limits/bandwidth.ts";
 import type { BudgetView } from "../limits/budget.ts";
 import { Rate } from "../limits/rate.ts";
@@ -180,20 +181,12 @@ export class Conversation {
     const leftMs = () => this.#timeouts.headersMs - Math.max(0, this.#clock.now() - startedAt);
     const tried = new Set<Endpoint>();
     for (let attempts = 1; ; attempts++) {
-      const { endpoint, waitMs } = this.#endpoints.choose(urgency, tried);
-      if (waitMs > 0) {
-        if (urgency === "refresh" || waitMs > Math.min(MAX_CLOSED_MS, leftMs())) throw this.#closed(waitMs);
-        await pause(this.#clock, waitMs, signal);
-        attempts -= 1;
-        continue;
-      }
-      // Before its time begins: our own line is not the upstream's silence.
-      await this.#rate?.take(signal, { urgency, key: repository });
+      const { endpoint, trial } = await this.#begin(call, tried, leftMs, signal);
       tried.add(endpoint);
-      const elsewhere = this.#endpoints.hasOther(urgency, tried);
+      const elsewhere = this.#endpoints.hasOther(urgency, repository, tried);
       try {
         const limitMs = Math.max(MIN_ATTEMPT_MS, elsewhere ? Math.min(ATTEMPT_MS, leftMs()) : leftMs());
-        return await this.#attempt(call, endpoint, limitMs, signal, use);
+        return await this.#attempt(call, endpoint, trial, limitMs, signal, use);
       } catch (error) {
         // What was broken off by the caller is the caller's reason, as everywhere.
         signal.throwIfAborted();
@@ -207,44 +200,56 @@ export class Conversation {
     }
   }
 
+  /**
+   * The endpoint to ask, when it may be asked and we have had our turn in our own line.
+   * @throws Failure `unreachable` where that is too long; `overloaded` by the line.
+   */
+  async #begin(
+    { urgency, repository }: Call,
+    tried: ReadonlySet<Endpoint>,
+    leftMs: () => number,
+    signal: AbortSignal,
+  ): Promise<{ readonly endpoint: Endpoint; readonly trial: Trial }> {
+    let hasTurn = this.#rate === undefined;
+    for (;;) {
+      const { endpoint, waitMs } = this.#endpoints.choose(urgency, repository, tried);
+      if (waitMs > 0) {
+        const isTooLong = urgency === "refresh" || waitMs > Math.min(MAX_CLOSED_MS, leftMs());
+        if (isTooLong) throw this.#closed(waitMs, repository);
+        await pause(this.#clock, waitMs, signal);
+      } else if (hasTurn) {
+        return { endpoint, trial: endpoint.circuit.begin(repository) };
+      } else {
+        // Before its time begins: our own line is not the upstream's silence. Whom to ask may be another after it.
+        await this.#rate?.take(signal, { urgency, key: repository });
+        hasTurn = true;
+      }
+    }
+  }
+
   async #attempt<T>(
     call: Call,
     endpoint: Endpoint,
+    trial: Trial,
     limitMs: number,
     signal: AbortSignal,
     use: Use<T>,
   ): Promise<T | Absence> {
     const { accept, range, at, kind, method, lane, repository, urgency } = call;
-    const { account, exchange: options, sender } = this.#dealings.choose(endpoint.url, repository, call);
     const time = new Deadline(this.#clock, signal);
     time.set(limitMs, `${this.#name} did not answer in time`);
-    const attempt = endpoint.circuit.begin();
-    let redirected = false;
     try {
+      const { account, exchange: options, sender } = this.#dealings.choose(endpoint.url, repository, call);
       const reply = await exchange(options, {
         ...{ kind, method, lane, repository, urgency },
         url: at(endpoint.url),
         headers: { accept, ...(range === undefined ? {} : { range }) },
-        signal: time.signal,
-        onRedirect: () => {
-          redirected = true;
-        },
+        ...{ signal: time.signal, trial },
       });
-      if (isAbsence(reply)) {
-        attempt.answered();
-        return reply;
-      }
-      const absence = this.#judged(call, reply, sender, account.waitMs(call));
-      attempt.answered();
-      return absence ?? (await use(reply, time));
-    } catch (error) {
-      if (signal.aborted || !isFailure(error)) attempt.left();
-      // Where it sent us is not where it is.
-      else if (isOfEndpoint(error) && !redirected) attempt.failed(error);
-      else if (redirected || error.upstreamStatus !== undefined) attempt.answered();
-      else attempt.left();
-      throw error;
+      if (isAbsence(reply)) return reply;
+      return this.#judged(call, reply, sender, account.waitMs(call)) ?? (await use(reply, time));
     } finally {
+      trial.end();
       time.lift();
     }
   }
@@ -267,8 +272,8 @@ export class Conversation {
     return this.#bandwidth?.limit(body) ?? body;
   }
 
-  #closed(waitMs: number): Failure {
-    const why = this.#endpoints.trouble;
+  #closed(waitMs: number, repository: Repository): Failure {
+    const why = this.#endpoints.troubleFor(repository);
     const message = `${this.#name} does not answer${why === undefined ? "" : ` (${why.message})`}; it is asked again in ${Math.ceil(waitMs / 1000)} s`;
     return new Failure("unreachable", message, { retryAfterMs: waitMs, ...(why === undefined ? {} : { cause: why }) });
   }

@@ -10,6 +10,7 @@ import type { Repository } from "../../oci/reference.ts";
 import type { Authorization, Authorizer, Progress } from "../auth/authorizer.ts";
 import { parseChallenges } from "../auth/challenge.ts";
 import { findRepositoryIn, type Guests } from "../auth/guests.ts";
+import type { Trial } from "../endpoints/circuit.ts";
 import type { Answer, Lane, Method } from "../network/transport.ts";
 import type { RequestKind } from "../notices.ts";
 import { type Absence, isAbsence } from "../upstream.ts";
@@ -26,8 +27,8 @@ export interface Question {
   readonly headers: Readonly<Record<string, string>>;
   readonly signal: AbortSignal;
   readonly urgency: Urgency;
-  /** The registry answered, and sent us elsewhere. */
-  readonly onRedirect?: () => void;
+  /** Told what the registry itself answers. */
+  readonly trial?: Trial;
 }
 
 export interface Reply {
@@ -70,7 +71,7 @@ export async function exchange(options: ExchangeOptions, question: Question): Pr
 
 async function walk(options: ExchangeOptions, question: Question): Promise<Reply | Absence> {
   const { endpoint, sender, authorizer } = options;
-  const { kind, method, lane, repository, signal } = question;
+  const { kind, method, lane, repository, signal, trial } = question;
   const authorizations = new Map<string, Authorization | undefined>();
   const progress = new Map<string, Progress>();
   const visited = [question.url.href];
@@ -85,6 +86,7 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
         method,
         lane,
         signal,
+        ...(trial === undefined ? {} : { trial }),
         hadItsTurn: visited.length === 1 && progress.size === 0,
         headers: {
           ...question.headers,
@@ -96,7 +98,6 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
       const home = url.origin === endpoint.origin;
       if (isRedirect(status)) {
         await sender.finish(answer);
-        question.onRedirect?.();
         url = nextUrl(options, answer, url, visited);
         visited.push(url.href);
         if (authorizations.has(url.origin)) continue;

@@ -6,8 +6,11 @@
  */
 import { readFileSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
+import { Failure, isFailure } from "../../base/failure.ts";
 import type { Emitter } from "../../base/notices.ts";
 import type { Secrets } from "../auth/secrets.ts";
+import type { Trial } from "../endpoints/circuit.ts";
+import { isOfEndpoint, speaksForEndpoint } from "../endpoints/retry.ts";
 import type { Asked, RateBudget } from "../limits/budget.ts";
 import type { Rate } from "../limits/rate.ts";
 import { findLimits } from "../limits/ratelimit.ts";
@@ -50,6 +53,8 @@ export interface Letter {
   readonly signal: AbortSignal;
   /** It had its turn in our own line. */
   readonly hadItsTurn?: boolean;
+  /** Told what the endpoint answers; token servers and storage are not it. */
+  readonly trial?: Trial;
 }
 
 export class Sender {
@@ -62,6 +67,22 @@ export class Sender {
   }
 
   async send(url: URL, letter: Letter): Promise<Answer> {
+    const trial = url.origin === this.#options.endpoint.origin ? letter.trial : undefined;
+    if (trial === undefined) return await this.#send(url, letter);
+    try {
+      const answer = await this.#send(url, letter);
+      if (speaksForEndpoint(answer.status)) trial.failed(this.#troubleOf(answer));
+      else trial.answered();
+      return answer;
+    } catch (error) {
+      // Who leaves says nothing of it; whose time ran out does.
+      const left = letter.signal.aborted && !(isFailure(error) && error.timedOut);
+      if (!left && isFailure(error) && isOfEndpoint(error)) trial.failed(error);
+      throw error;
+    }
+  }
+
+  async #send(url: URL, letter: Letter): Promise<Answer> {
     const { signal } = letter;
     try {
       return await this.#once(url, letter);
@@ -76,7 +97,7 @@ export class Sender {
     }
   }
 
-  async #once(url: URL, { kind, method, lane, headers, signal, body, hadItsTurn }: Letter): Promise<Answer> {
+  async #once(url: URL, { kind, method, lane, headers, signal, body, hadItsTurn, trial }: Letter): Promise<Answer> {
     const { name, endpoint, transport, notices, clock, signature, secrets, budget, rate } = this.#options;
     if (headers.authorization !== undefined) secrets.note(headers.authorization);
     signal.throwIfAborted();
@@ -88,6 +109,7 @@ export class Sender {
     if (waitMs > 0) throw failureOfBudget(name, budget.view, waitMs);
     if (counts && hadItsTurn !== true) rate?.charge();
     const asked = counts ? budget.begin({ kind, method }) : undefined;
+    if (counts) trial?.asked();
     try {
       const answer = await transport.request(url, {
         method,
@@ -147,6 +169,11 @@ export class Sender {
 
   retryAfterOf(answer: Answer): number | undefined {
     return findRetryAfter(headerOf(answer, "retry-after"), this.#options.clock.now());
+  }
+
+  #troubleOf(answer: Answer): Failure {
+    const { name } = this.#options;
+    return new Failure("unreachable", `${name} answered ${answer.status}`, { upstreamStatus: answer.status });
   }
 
   #noteLimits(answer: Answer, url: URL): void {

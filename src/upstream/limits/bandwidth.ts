@@ -124,7 +124,7 @@ export class Bandwidth {
   }
 }
 
-interface Purse {
+interface Till {
   /** @returns what was granted; 0 where `grant` will be called. */
   ask(flow: LimitedFlow, isFresh: boolean): number;
   /** It asks for nothing any more, and did not use so much of what it was granted. */
@@ -133,7 +133,7 @@ interface Purse {
 
 class LimitedFlow implements Flow {
   readonly #source: Flow;
-  readonly #purse: Purse;
+  readonly #till: Till;
   #sink: Sink | undefined;
   #done: ((error: Error | undefined) => void) | undefined;
   /** Bytes that it may still bring. */
@@ -144,15 +144,15 @@ class LimitedFlow implements Flow {
   #resumed = false;
   #over = false;
 
-  constructor(source: Flow, purse: Purse) {
+  constructor(source: Flow, till: Till) {
     this.#source = source;
-    this.#purse = purse;
+    this.#till = till;
   }
 
   pour(sink: Sink, done: (error: Error | undefined) => void): void {
     this.#sink = sink;
     this.#done = done;
-    this.#credit = this.#purse.ask(this, true);
+    this.#credit = this.#till.ask(this, true);
     if (this.#credit > 0) this.#begin();
   }
 
@@ -160,7 +160,7 @@ class LimitedFlow implements Flow {
     this.#resumed = true;
     if (!this.#held || this.#over) return;
     this.#held = false;
-    if (this.#credit === 0) this.#credit = this.#purse.ask(this, false);
+    if (this.#credit === 0) this.#credit = this.#till.ask(this, false);
     if (this.#credit > 0) this.#source.resume();
   }
 
@@ -202,7 +202,7 @@ class LimitedFlow implements Flow {
       return false;
     }
     if (this.#over || this.#credit > 0) return true;
-    this.#credit = this.#purse.ask(this, false);
+    this.#credit = this.#till.ask(this, false);
     return this.#credit > 0;
   }
 
@@ -210,7 +210,7 @@ class LimitedFlow implements Flow {
     if (this.#over) return;
     this.#over = true;
     this.#sink = undefined;
-    this.#purse.giveBack(this, Number.isFinite(this.#credit) ? this.#credit : 0);
+    this.#till.giveBack(this, Number.isFinite(this.#credit) ? this.#credit : 0);
     this.#credit = 0;
   }
 }
