@@ -50,6 +50,8 @@ export type Login = { readonly username: string; readonly password: string } | {
 
 export type Asked = Partial<Omit<UpstreamOptions, "credentials">> & {
   readonly credentials?: readonly (Login | CredentialSource)[];
+  /** Besides them, with repositories of their own. */
+  readonly accounts?: UpstreamOptions["credentials"];
 };
 
 export function sourceOf(login: Login | CredentialSource): CredentialSource {
@@ -60,7 +62,12 @@ export function sourceOf(login: Login | CredentialSource): CredentialSource {
 }
 
 /** An upstream named `reg.test` at `url`, with all it said. */
-export function ask(t: TestContext, url: string, { credentials = [], ...more }: Asked = {}, network: Network = {}) {
+export function ask(
+  t: TestContext,
+  url: string,
+  { credentials = [], accounts = [], ...more }: Asked = {},
+  network: Network = {},
+) {
   const notices = new Notices<UpstreamNotices>();
   const said: { kind: keyof UpstreamNotices; fact: unknown }[] = [];
   const kinds = ["upstreamRequest", "upstreamBytes", "upstreamLimited", "rateLimit", "upstreamTrouble"] as const;
@@ -71,7 +78,7 @@ export function ask(t: TestContext, url: string, { credentials = [], ...more }: 
     url,
     allowPrivate: true,
     tls: { insecureSkipVerify: false },
-    credentials: credentials.map((one) => ({ source: sourceOf(one), repositories: ["**"] })),
+    credentials: [...credentials.map((one) => ({ source: sourceOf(one), repositories: ["**"] })), ...accounts],
     tokenRealm: null,
     limits: { connections: 64 },
     offline: false,

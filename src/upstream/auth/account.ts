@@ -1,11 +1,12 @@
 /**
- * One of our accounts at one upstream, at all of its endpoints: what it holds, the tokens it was given, what it may still ask,
- * and whether it was refused.
+ * One of our accounts at one upstream: what it holds, the tokens it was given, what it may still ask at each endpoint, and
+ * whether it is of use now: not refused, and with something to show.
  */
 import type { Clock } from "../../base/clock.ts";
-import type { Failure } from "../../base/failure.ts";
-import { ANONYMOUS, type CredentialSource } from "../credentials/credential.ts";
-import { type BudgetQuestion, RateBudget } from "../limits/budget.ts";
+import { type Failure, isFailure } from "../../base/failure.ts";
+import { unlessAborted } from "../../base/singleflight.ts";
+import { ANONYMOUS, type Asking, type CredentialSource, type Held } from "../credentials/credential.ts";
+import { RateBudget } from "../limits/budget.ts";
 import type { AccountOptions } from "../options.ts";
 import { Refusals } from "./refusals.ts";
 import { Secrets } from "./secrets.ts";
@@ -16,9 +17,13 @@ export interface AccountSurroundings {
   readonly refusedMs?: number | undefined;
 }
 
+/** So long an account whose helper, file or cloud failed is passed over while there is another. */
+const UNHELD_MS = 10_000;
+
 export class Account {
   /** Unlike any other's of the upstream. */
   readonly name: string;
+  /** Under the account's name. */
   readonly source: CredentialSource;
   readonly repositories: readonly string[];
   readonly secrets = new Secrets();
@@ -27,30 +32,53 @@ export class Account {
   readonly guestTokens: Tokens;
   /** What became of its credentials where they were shown. */
   readonly refusals: Refusals;
-  readonly budget: RateBudget;
+  readonly #clock: Clock;
+  /** By origin: who has the same content at two places counts at each. */
+  readonly #budgets = new Map<string, RateBudget>();
+  #unheld: { readonly failure: Failure; readonly at: number } | undefined;
 
   constructor(name: string, { source, repositories }: AccountOptions, { clock, refusedMs }: AccountSurroundings) {
     this.name = name;
-    this.source = source;
+    this.source = {
+      account: name,
+      hold: (asking) => this.#hold(source, asking),
+      refused: (held) => source.refused(held),
+    };
     this.repositories = repositories;
     this.tokens = new Tokens(clock, refusedMs);
     this.guestTokens = new Tokens(clock, refusedMs);
     this.refusals = new Refusals(clock, refusedMs);
-    this.budget = new RateBudget(clock);
+    this.#clock = clock;
   }
 
-  /** Pulls that are left; undefined where no limit is known. */
-  get left(): number | undefined {
-    return this.budget.view.remaining;
+  budgetAt({ origin }: URL): RateBudget {
+    const budget = this.#budgets.get(origin) ?? new RateBudget(this.#clock);
+    this.#budgets.set(origin, budget);
+    return budget;
   }
 
-  waitMs(question: BudgetQuestion): number {
-    return this.budget.waitMs(question);
+  /** What it held was refused, or it had nothing to show, a moment ago. */
+  findTrouble(): Failure | undefined {
+    return this.refusals.findRefusal() ?? this.#findUnheld();
   }
 
-  /** What it held was refused: nobody shows that again for a while. */
-  findRefusal(): Failure | undefined {
-    return this.refusals.findRefusal();
+  #findUnheld(): Failure | undefined {
+    const unheld = this.#unheld;
+    const ageMs = unheld === undefined ? 0 : this.#clock.now() - unheld.at;
+    return ageMs >= 0 && ageMs < UNHELD_MS ? unheld?.failure : undefined;
+  }
+
+  async #hold(source: CredentialSource, asking: Asking): Promise<Held | undefined> {
+    try {
+      const held = await unlessAborted(source.hold(asking), asking.signal);
+      this.#unheld = undefined;
+      return held;
+    } catch (error) {
+      // Who leaves says nothing of it; a helper that took all the time there was is of no use now.
+      const left = asking.signal.aborted && !(isFailure(error) && error.timedOut);
+      if (isFailure(error) && !left) this.#unheld = { failure: error, at: this.#clock.now() };
+      throw error;
+    }
   }
 }
 

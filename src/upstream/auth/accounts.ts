@@ -2,8 +2,8 @@
  * Which of our accounts at one upstream is shown for a repository: the ones the configuration maps to it before the
  * ones for everything, and of those the one that has most left.
  *
- * An account that was refused, or that has to wait, is passed over while there is another; one that was refused is chosen
- * where there is none, for what it holds may be another credential by now (its authorizer refuses the same one again without
+ * An account that was refused or has nothing to show, or that has to wait, is passed over while there is another; where all that
+ * are mapped are of no use, those for everything are shown. One that was refused is chosen where there is none, for what it holds may be another credential by now (its authorizer refuses the same one again without
  * a request). Anonymous is what we are where none is for the repository.
  */
 import { Failure } from "../../base/failure.ts";
@@ -15,8 +15,8 @@ export interface Candidate {
   readonly account: string;
   /** Globs over repositories; `**` alone is everything. */
   readonly repositories: readonly string[];
-  /** A refusal of its credentials that still counts. */
-  findRefusal(): Failure | undefined;
+  /** That it was refused, or had nothing to show, and that still counts. */
+  findTrouble(): Failure | undefined;
   /** How long until it may ask this; 0 is now. */
   waitMs(): number;
   /** Pulls that are left; undefined where no limit is known. */
@@ -30,6 +30,14 @@ export function eligible<C extends Pick<Candidate, "repositories">>(
 ): readonly C[] {
   const mapped = accounts.filter((one) => !isForAll(one) && matches(one, repository));
   return mapped.length > 0 ? mapped : accounts.filter(isForAll);
+}
+
+/** Those for everything, where others are mapped to the repository. */
+export function fallbacks<C extends Pick<Candidate, "repositories">>(
+  accounts: readonly C[],
+  repository: Repository,
+): readonly C[] {
+  return accounts.some((one) => !isForAll(one) && matches(one, repository)) ? accounts.filter(isForAll) : [];
 }
 
 function isForAll({ repositories }: Pick<Candidate, "repositories">): boolean {
@@ -50,7 +58,7 @@ export function chooseAccount<C extends Candidate>(name: string, candidates: rea
   let shortestMs = Number.POSITIVE_INFINITY;
   let waiting: C | undefined;
   for (const candidate of candidates) {
-    const refusal = candidate.findRefusal();
+    const refusal = candidate.findTrouble();
     if (refusal !== undefined) {
       refused ??= { candidate, refusal };
       continue;

@@ -5,26 +5,43 @@
  * is learned for each of both.
  */
 import type { Clock } from "../../base/clock.ts";
+import type { Failure } from "../../base/failure.ts";
 import type { Emitter } from "../../base/notices.ts";
 import type { Repository } from "../../oci/reference.ts";
 import { ANONYMOUS } from "../credentials/credential.ts";
 import type { ExchangeOptions } from "../exchange/exchange.ts";
 import { Sender } from "../exchange/sender.ts";
-import type { BudgetQuestion, BudgetView } from "../limits/budget.ts";
+import type { BudgetQuestion, BudgetView, RateBudget } from "../limits/budget.ts";
 import { addBudgets } from "../limits/budgets.ts";
 import type { Rate } from "../limits/rate.ts";
 import type { Transport } from "../network/transport.ts";
 import type { UpstreamNotices } from "../notices.ts";
 import type { UpstreamOptions } from "../options.ts";
 import { type Account, anonymousAccount, openAccounts } from "./account.ts";
-import { chooseAccount, eligible } from "./accounts.ts";
+import { chooseAccount, eligible, fallbacks } from "./accounts.ts";
 import { Authorizer } from "./authorizer.ts";
 import { Guests } from "./guests.ts";
 
 export interface Dealing {
   readonly account: Account;
+  /** What the account may ask there. */
+  readonly budget: RateBudget;
   readonly sender: Sender;
   readonly exchange: ExchangeOptions;
+}
+
+/** Accounts that were of no use for a question, and why. */
+export type Passed = ReadonlyMap<Account, Failure>;
+
+export interface Choice {
+  readonly dealing: Dealing;
+  /** Why the accounts of the repository are not shown, so that the absence another finds is none. */
+  readonly instead: Failure | undefined;
+}
+
+interface Candidates {
+  readonly accounts: readonly Account[];
+  readonly instead: Failure | undefined;
 }
 
 export interface DealingsParts {
@@ -55,27 +72,55 @@ export class Dealings {
     this.#anonymous = anonymousAccount(surroundings);
   }
 
-  /** @throws Failure `refused` or `limited` where no account may ask it now. */
-  choose(endpoint: URL, repository: Repository, question: BudgetQuestion): Dealing {
-    const candidates = this.#candidates(repository).map((account) => ({
+  /**
+   * @param passed accounts that were of no use for this question already.
+   * @throws Failure `refused` or `limited` where no account may ask it now.
+   */
+  choose(endpoint: URL, repository: Repository, question: BudgetQuestion, passed: Passed = new Map()): Choice {
+    const { accounts, instead } = this.#candidates(repository, passed);
+    const candidates = accounts.map((account) => ({
       account: account.name,
       repositories: account.repositories,
-      findRefusal: () => account.findRefusal(),
-      waitMs: () => account.waitMs(question),
-      left: account.left,
+      findTrouble: () => account.findTrouble(),
+      waitMs: () => account.budgetAt(endpoint).waitMs(question),
+      left: account.budgetAt(endpoint).view.remaining,
       of: account,
     }));
-    return this.#meet(chooseAccount(this.#name, candidates).of, endpoint);
+    return { dealing: this.#meet(chooseAccount(this.#name, candidates).of, endpoint), instead };
   }
 
-  /** What all accounts together may still ask of a repository. */
-  budget(repository: Repository): BudgetView {
-    return addBudgets(this.#candidates(repository).map((account) => account.budget.view));
+  /** Would `choose` find one that is worth asking as? */
+  hasOther(endpoint: URL, repository: Repository, question: BudgetQuestion, passed: Passed): boolean {
+    return this.#candidates(repository, passed).accounts.some(
+      (account) =>
+        !passed.has(account) &&
+        account.findTrouble() === undefined &&
+        account.budgetAt(endpoint).waitMs(question) === 0,
+    );
   }
 
-  #candidates(repository: Repository): readonly Account[] {
+  /** What all accounts that are of use may together still ask of a repository at an endpoint. */
+  budget(endpoint: URL, repository: Repository): BudgetView {
+    const { accounts } = this.#candidates(repository, new Map());
+    const good = accounts.filter((account) => account.findTrouble() === undefined);
+    return addBudgets((good.length > 0 ? good : accounts).map((account) => account.budgetAt(endpoint).view));
+  }
+
+  #candidates(repository: Repository, passed: Passed): Candidates {
     const found = eligible(this.#accounts, repository);
-    return found.length > 0 ? found : [this.#anonymous];
+    if (found.length === 0) return { accounts: [this.#anonymous], instead: undefined };
+    const whyNot = (account: Account) => {
+      const failure = passed.get(account);
+      // One that has to wait is still the one for the repository.
+      return account.findTrouble() ?? (failure?.kind === "limited" ? undefined : failure);
+    };
+    const [instead] = found.map(whyNot);
+    if (found.every((account) => whyNot(account) !== undefined)) {
+      const accounts = fallbacks(this.#accounts, repository).filter((account) => whyNot(account) === undefined);
+      if (accounts.length > 0) return { accounts, instead };
+    }
+    const left = found.filter((account) => !passed.has(account));
+    return { accounts: left.length > 0 ? left : found, instead: undefined };
   }
 
   #meet(account: Account, endpoint: URL): Dealing {
@@ -89,7 +134,8 @@ export class Dealings {
   #build(account: Account, endpoint: URL): Dealing {
     const { notices, clock, signature, transport, rate, timeoutMs } = this.#parts;
     const name = this.#name;
-    const { secrets, budget } = account;
+    const { secrets } = account;
+    const budget = account.budgetAt(endpoint);
     const sender = new Sender({
       ...{ name, endpoint, secrets, transport, notices, clock, signature, budget, rate },
       account: account.name,
@@ -110,6 +156,6 @@ export class Dealings {
       authorizer,
       guests: new Guests((origin) => authorizerAt(origin, false)),
     };
-    return { account, sender, exchange };
+    return { account, budget, sender, exchange };
   }
 }

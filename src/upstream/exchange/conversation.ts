@@ -9,7 +9,8 @@ import { Failure, isFailure } from "../../base/failure.ts";
 import type { Flow } from "../../base/flow.ts";
 import type { Emitter } from "../../base/notices.ts";
 import type { Repository } from "../../oci/reference.ts";
-import { Dealings } from "../auth/dealings.ts";
+import type { Account } from "../auth/account.ts";
+import { type Choice, Dealings } from "../auth/dealings.ts";
 import type { Trial } from "../endpoints/circuit.ts";
 import { type Endpoint, Endpoints } from "../endpoints/endpoints.ts";
 import { planRetry } from "../endpoints/retry.ts";
@@ -155,7 +156,8 @@ export class Conversation {
   }
 
   budget(repository: Repository): BudgetView {
-    return this.#dealings.budget(repository);
+    const { endpoint } = this.#endpoints.choose("miss", repository);
+    return this.#dealings.budget(endpoint.url, repository);
   }
 
   async close(): Promise<void> {
@@ -227,6 +229,7 @@ export class Conversation {
     }
   }
 
+  /** As one account after another, as long as that is what it fails for and there is another that may ask. */
   async #attempt<T>(
     call: Call,
     endpoint: Endpoint,
@@ -235,23 +238,47 @@ export class Conversation {
     signal: AbortSignal,
     use: Use<T>,
   ): Promise<T | Absence> {
-    const { accept, range, at, kind, method, lane, repository, urgency } = call;
+    const { url } = endpoint;
     const time = new Deadline(this.#clock, signal);
     time.set(limitMs, `${this.#name} did not answer in time`);
+    const passed = new Map<Account, Failure>();
     try {
-      const { account, exchange: options, sender } = this.#dealings.choose(endpoint.url, repository, call);
-      const reply = await exchange(options, {
-        ...{ kind, method, lane, repository, urgency },
-        url: at(endpoint.url),
-        headers: { accept, ...(range === undefined ? {} : { range }) },
-        ...{ signal: time.signal, trial },
-      });
-      if (isAbsence(reply)) return reply;
-      return this.#judged(call, reply, sender, account.waitMs(call)) ?? (await use(reply, time));
+      for (;;) {
+        const choice = this.#dealings.choose(url, call.repository, call, passed);
+        const { account } = choice.dealing;
+        try {
+          return await this.#askAs(choice, call, url, trial, time, use);
+        } catch (error) {
+          if (time.signal.aborted || !isFailure(error) || !isOfAccount(error, account)) throw error;
+          passed.set(account, error);
+          if (!this.#dealings.hasOther(url, call.repository, call, passed)) throw error;
+          this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: error.message });
+        }
+      }
     } finally {
       trial.end();
       time.lift();
     }
+  }
+
+  async #askAs<T>(
+    { dealing, instead }: Choice,
+    call: Call,
+    endpoint: URL,
+    trial: Trial,
+    time: Deadline,
+    use: Use<T>,
+  ): Promise<T | Absence> {
+    const { accept, range, at, kind, method, lane, repository, urgency } = call;
+    const reply = await exchange(dealing.exchange, {
+      ...{ kind, method, lane, repository, urgency },
+      url: at(endpoint),
+      headers: { accept, ...(range === undefined ? {} : { range }) },
+      ...{ signal: time.signal, trial },
+    });
+    const absence = isAbsence(reply) ? reply : this.#judged(call, reply, dealing.sender, dealing.budget.waitMs(call));
+    if (absence !== undefined && instead !== undefined) throw instead;
+    return absence ?? (isAbsence(reply) ? reply : await use(reply, time));
   }
 
   /** Undefined where the reply is of a wanted status, its body still to be read. */
@@ -292,6 +319,11 @@ export class Conversation {
       },
     };
   }
+}
+
+/** Might another account be answered otherwise? */
+function isOfAccount(failure: Failure, account: Account): boolean {
+  return failure.kind === "refused" || failure.kind === "limited" || account.findTrouble() !== undefined;
 }
 
 export function codingOfAnswer(answer: Answer): string {

@@ -80,7 +80,7 @@ export function openProbeLine(options: ProbeLineOptions): ProbeLine {
       timeoutMs: timeouts.headersMs,
     },
   );
-  const dealing = dealings.choose(endpoint, SOME_REPOSITORY, { kind: "ping", method: "GET" });
+  const { dealing } = dealings.choose(endpoint, SOME_REPOSITORY, { kind: "ping", method: "GET" });
   const { sender } = dealing;
   return {
     account: dealing.account.name,

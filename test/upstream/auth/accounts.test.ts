@@ -8,7 +8,7 @@ const refusal = new Failure("refused", "wrong password");
 const one = (account: string, more: Partial<Candidate> = {}): Candidate => ({
   account,
   repositories: ["**"],
-  findRefusal: () => undefined,
+  findTrouble: () => undefined,
   waitMs: () => 0,
   left: undefined,
   ...more,
@@ -31,7 +31,7 @@ test("of several, the one that has most left is shown, the first of equals", () 
 });
 
 test("who is refused or has to wait is passed over", () => {
-  const refused = one("refused", { findRefusal: () => refusal });
+  const refused = one("refused", { findTrouble: () => refusal });
   const waiting = one("waiting", { waitMs: () => 5000 });
   assert.equal(chooseAccount("reg.test", [refused, waiting, one("well", { left: 1 })]).account, "well");
   assert.throws(() => chooseAccount("reg.test", [refused, waiting, one("later", { waitMs: () => 9000 })]), {
@@ -42,7 +42,7 @@ test("who is refused or has to wait is passed over", () => {
 });
 
 test("where all are refused the first of them is chosen, unless it has to wait", () => {
-  const refused = (account: string, waitMs = 0) => one(account, { findRefusal: () => refusal, waitMs: () => waitMs });
+  const refused = (account: string, waitMs = 0) => one(account, { findTrouble: () => refusal, waitMs: () => waitMs });
   assert.equal(chooseAccount("reg.test", [refused("a"), refused("b")]).account, "a");
   assert.throws(() => chooseAccount("reg.test", [refused("a", 5000)]), { kind: "refused" });
 });
