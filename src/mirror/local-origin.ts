@@ -12,14 +12,15 @@ import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { Singleflight } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
-import { type Place, placeKey, tagKey } from "../meta/repositories.ts";
+import { type Place, tagKey } from "../meta/repositories.ts";
 import type { TagEntry, Tags } from "../meta/tags.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import { failureOfBudget } from "../upstream/exchange/trouble.ts";
-import { type Absence, type BlobHead, isAbsence, MAX_MANIFEST_BYTES, type ManifestBody } from "../upstream/upstream.ts";
+import { type Absence, type BlobHead, isAbsence, MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
 import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";
+import { Fetches, keyOf } from "./fetches.ts";
 import type { Fills } from "./fills.ts";
 import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
@@ -68,6 +69,7 @@ export class LocalOrigin implements Origin {
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
   readonly #expected = new LRUCache<string, Set<Tag>>(atMost(MAX_EXPECTED));
   readonly #promises: Promises;
+  readonly #fetches: Fetches;
   readonly #renewals: Renewals;
   readonly #looking = new Singleflight<Seen | Absence | undefined>();
   readonly #sighting = new Singleflight<Sighting | Absence | undefined>();
@@ -78,9 +80,11 @@ export class LocalOrigin implements Origin {
 
   constructor(parts: LocalOriginParts) {
     this.#parts = parts;
-    const { clock, shelf } = parts;
-    this.#promises = new Promises(clock);
-    this.#renewals = new Renewals({ shelf, promises: this.#promises, signal: this.#abort.signal });
+    const { clock, shelf, absences } = parts;
+    const promises = new Promises(clock);
+    this.#promises = promises;
+    this.#fetches = new Fetches({ shelf, absences, promises, clock, signal: this.#abort.signal });
+    this.#renewals = new Renewals({ shelf, promises, fetches: this.#fetches });
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {
@@ -266,11 +270,9 @@ export class LocalOrigin implements Origin {
   async stop(): Promise<void> {
     this.#abort.abort(new Failure("overloaded", "the mirror is shutting down"));
     await this.#parts.fills.stop();
-    await Promise.all(
-      [this.#refreshing, this.#fetching, this.#sighting, this.#confirming, this.#looking, this.#renewing].map((f) =>
-        f.settled(),
-      ),
-    );
+    const asked = [this.#sighting, this.#refreshing, this.#fetching, this.#confirming];
+    const within = [this.#looking, this.#renewing, this.#fetches];
+    await Promise.all([...asked, ...within].map((flights) => flights.settled()));
   }
 
   /** The tag was seen to name this digest, in this repository, just now. */
@@ -297,22 +299,16 @@ export class LocalOrigin implements Origin {
     const at = this.#parts.clock.now();
     const { upstream } = route.source;
     const body = await upstream.getManifest(route.repository, { type: "tag", tag }, this.#abort.signal, urgency);
-    return isAbsence(body) ? this.#untagged(route, tag, body) : await this.#keep(route, body, undefined, at);
+    if (isAbsence(body)) return this.#untagged(route, tag, body);
+    const { manifest, kept } = await this.#parts.shelf.keep(route, body, undefined);
+    if (kept) this.#fulfil(route, manifest);
+    return { manifest, fetched: true, kept, checkedAt: at };
   }
 
   async #fetchByDigest(route: Route, digest: Digest, urgency: Urgency): Promise<Fetched | Absence> {
-    const at = this.#parts.clock.now();
-    const { upstream } = route.source;
-    const reference = { type: "digest", digest } as const;
-    const body = await upstream.getManifest(route.repository, reference, this.#abort.signal, urgency);
-    this.#promises.redeem(route.upstream, keyOf(route, digest));
-    return isAbsence(body) ? this.#absent(route, digest, body) : await this.#keep(route, body, digest, at);
-  }
-
-  async #keep(route: Route, body: ManifestBody, expected: Digest | undefined, at: number): Promise<Fetched> {
-    const { manifest, kept } = await this.#parts.shelf.keep(route, body, expected);
-    if (kept) this.#fulfil(route, manifest);
-    return { manifest, fetched: true, kept, checkedAt: at };
+    const answer = await this.#fetches.fetch(route, digest, urgency);
+    if (!isAbsence(answer) && answer.kept) this.#fulfil(route, answer.manifest);
+    return answer;
   }
 
   async #confirm(route: Route, stored: ShelvedManifest): Promise<Fetched | Absence> {
@@ -374,8 +370,4 @@ export class LocalOrigin implements Origin {
       this.#parts.notices.emit("storageTrouble", { message, cause });
     }
   }
-}
-
-function keyOf(place: Place, digest: Digest): string {
-  return `${placeKey(place)}@${digest}`;
 }

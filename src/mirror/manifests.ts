@@ -239,7 +239,7 @@ const STALE_TEXT: Record<StaleReason, string> = {
 function verdictOf(fetched: Fetched, joined: boolean, stale: boolean): Verdict {
   if (!fetched.fetched) return { cache: "revalidated" };
   if (!fetched.kept) return { cache: "bypass", why: "storage" };
-  return joined ? { cache: "joined" } : { cache: "miss", stored: true, stale };
+  return joined || fetched.joined ? { cache: "joined" } : { cache: "miss", stored: true, stale };
 }
 
 function full(manifest: ShelvedManifest, verdict: Verdict): ManifestAnswer {

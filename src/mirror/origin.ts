@@ -27,6 +27,8 @@ export interface Fetched {
   /** False where the disk would not take it. */
   readonly kept: boolean;
   readonly checkedAt: number;
+  /** By a request that already ran for somebody else. */
+  readonly joined?: boolean;
 }
 
 export interface Flown<T> {

@@ -8,6 +8,7 @@ import type { Digest } from "../oci/digest.ts";
 import { platformsIn } from "../oci/platform.ts";
 import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { isAbsence } from "../upstream/upstream.ts";
+import type { Fetches } from "./fetches.ts";
 import type { Fetched } from "./origin.ts";
 import type { Promises } from "./promises.ts";
 import type { Route } from "./route.ts";
@@ -15,10 +16,9 @@ import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import { mayTakeOver, putOffMs } from "./spending.ts";
 
 export interface RenewalParts {
-  readonly shelf: Pick<Shelf, "find" | "keep">;
+  readonly shelf: Pick<Shelf, "find">;
   readonly promises: Promises;
-  /** Aborted when the mirror stops. */
-  readonly signal: AbortSignal;
+  readonly fetches: Pick<Fetches, "fetch">;
 }
 
 export class Renewals {
@@ -58,7 +58,7 @@ export class Renewals {
         await this.#fetch(route, child);
         held.spend();
       }
-      return { manifest, fetched: fetched !== undefined, kept: fetched?.kept ?? true, checkedAt };
+      return { ...(fetched ?? { manifest, fetched: false, kept: true }), checkedAt };
     } finally {
       held.end();
     }
@@ -74,11 +74,9 @@ export class Renewals {
     return mayTakeOver(budget, this.#parts.promises.of(route.upstream), pulls);
   }
 
-  async #fetch(route: Route, digest: Digest): Promise<{ manifest: ShelvedManifest; kept: boolean } | undefined> {
-    const { shelf, signal } = this.#parts;
-    const reference = { type: "digest", digest } as const;
-    const body = await route.source.upstream.getManifest(route.repository, reference, signal, "refresh");
-    return isAbsence(body) ? undefined : await shelf.keep(route, body, digest);
+  async #fetch(route: Route, digest: Digest): Promise<Fetched | undefined> {
+    const answer = await this.#parts.fetches.fetch(route, digest, "refresh");
+    return isAbsence(answer) ? undefined : answer;
   }
 
   async #storedPlatforms(index: ShelvedManifest): Promise<ReadonlySet<string>> {

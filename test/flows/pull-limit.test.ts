@@ -97,3 +97,22 @@ test("the last pull that is left is not asked for twice, however many want it at
   assert.deepEqual(statuses, [200, 429, 429, 429]);
   assert.equal(upstream.count({ kind: "manifest", method: "GET" }), 2);
 });
+
+test("several tags that name one digest cost one pull, when they are new and when they move", async () => {
+  await limited(100, async ({ upstream, mirror, clock, at }) => {
+    const tags = ["a", "b", "c"];
+    for (const image of [other, fresh]) {
+      for (const tag of tags) upstream.shelves.add("library/demo", image, tag);
+      upstream.forgetRequests();
+      const gate = upstream.gate({ kind: "manifest", method: "GET" }, "headers", 1);
+      const answers = [...tags, image.digest].map((what) => get(at(what)));
+      await gate.reached;
+      await upstream.waitFor({ kind: "manifest", method: "HEAD", reference: "c" });
+      gate.release();
+      for (const { body } of await Promise.all(answers)) assert.deepEqual(body, image.manifest);
+      assert.equal(upstream.count({ kind: "manifest", method: "GET" }), 1);
+      await mirror.settled();
+      await clock.advance(2 * 3_600_000);
+    }
+  });
+});
