@@ -321,10 +321,17 @@ export class LocalOrigin implements Origin {
     return { manifest: stored, fetched: false, kept: true, checkedAt: at };
   }
 
-  /** Writes down what a tag names: its manifest is stored, and permission comes before the name. */
+  /**
+   * Writes down what a tag names: its manifest is stored, and permission comes before the name. Answers overtake one
+   * another: what the upstream said later stays.
+   */
   #name(route: Route, tag: Tag, manifest: ShelvedManifest, checkedAt: number): void {
-    this.#parts.shelf.link(route, manifest, true);
-    this.#record("a tag could not be recorded", () => this.#parts.tags.put(route, tag, manifest.digest, checkedAt));
+    const { shelf, tags, clock } = this.#parts;
+    shelf.link(route, manifest, true);
+    this.#record("a tag could not be recorded", () => {
+      const said = tags.find(route, tag)?.checkedAt ?? checkedAt;
+      if (said <= checkedAt || said > clock.now()) tags.put(route, tag, manifest.digest, checkedAt);
+    });
   }
 
   /** containerd and dockerd ask what a tag names by HEAD and fetch by digest: the tag is written down when that comes. */

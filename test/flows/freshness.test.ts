@@ -276,3 +276,23 @@ for (const [age, what] of [
     });
   });
 }
+
+test("an older answer that comes late does not roll a tag back, and is the answer to whoever asked for it", async () => {
+  await staged(async ({ upstream, mirror, clock }) => {
+    const tag = `${mirror.url}/v2/library/late/manifests/1`;
+    const first = makeImage({ seed: 3 });
+    upstream.shelves.add("library/late", first, "1");
+    const gate = upstream.gate({ method: "GET", kind: "manifest", reference: first.digest }, "headers", 1);
+    const late = get(tag);
+    await gate.reached;
+    upstream.shelves.add("library/late", fresh, "1");
+    clock.jump(6 * MINUTE);
+    assert.equal((await get(tag, { method: "HEAD" })).headers["docker-content-digest"], fresh.digest);
+    assert.equal((await get(`${mirror.url}/v2/library/late/manifests/${fresh.digest}`)).status, 200);
+    gate.release();
+    assert.deepEqual((await late).body, first.manifest);
+    await clock.advance(2 * HOUR);
+    upstream.fault({}, { status: 503 });
+    assert.deepEqual((await clock.during(get(tag))).body, fresh.manifest);
+  });
+});
