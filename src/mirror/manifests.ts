@@ -237,9 +237,9 @@ const STALE_TEXT: Record<StaleReason, string> = {
 };
 
 function verdictOf(fetched: Fetched, joined: boolean, stale: boolean): Verdict {
-  if (!fetched.fetched) return { cache: "revalidated" };
+  if (!fetched.fetched && stale) return { cache: "revalidated" };
   if (!fetched.kept) return { cache: "bypass", why: "storage" };
-  return joined || fetched.joined ? { cache: "joined" } : { cache: "miss", stored: true, stale };
+  return joined || fetched.joined ? { cache: "joined" } : { cache: "miss", stored: fetched.fetched, stale };
 }
 
 function full(manifest: ShelvedManifest, verdict: Verdict): ManifestAnswer {

@@ -80,6 +80,18 @@ test("a tag past its time is confirmed by HEAD before it is served", async () =>
   });
 });
 
+test("a tag that is new here is none that grew old, although its content is stored", async () => {
+  await staged(async ({ upstream, mirror }) => {
+    upstream.shelves.add("library/demo", old, "2");
+    upstream.shelves.add("library/copy", old, "1");
+    for (const what of ["demo/manifests/2", "copy/manifests/1"]) {
+      const answer = await get(`${mirror.url}/v2/library/${what}`);
+      assert.equal(answer.headers["cache-status"], "wharfinger; fwd=miss; fwd-status=200");
+    }
+    assert.equal(upstream.count({ method: "GET" }), 0);
+  });
+});
+
 test("a tag past its time that moved is fetched before it is served", async () => {
   await staged(async ({ upstream, clock, tag }) => {
     upstream.shelves.add("library/demo", fresh, "1");
