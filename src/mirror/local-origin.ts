@@ -202,7 +202,8 @@ export class LocalOrigin implements Origin {
 
   async #renewed(route: Route, tag: Tag, old: Servable, sighting: Sighting): Promise<Sighting> {
     const { kept } = await this.#renew(route, tag, old, sighting);
-    if (kept) this.#parts.sightings.remember(route, tag, sighting);
+    if (!kept) throw new Failure("storage", "there is no room for what the tag names now");
+    this.#parts.sightings.remember(route, tag, sighting);
     return sighting;
   }
 

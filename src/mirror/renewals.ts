@@ -1,7 +1,7 @@
 /**
  * Takes over what a stored tag names now, whole: the new manifest, and of an index the manifests of those platforms that
- * are stored of the old one, before the tag moves. Where the budget does not cover all of it nothing is begun, and the old
- * image goes on being served, whole as well.
+ * are stored of the old one, before the tag moves. Where the budget does not allow it nothing is begun, and the old image
+ * goes on being served, whole as well.
  */
 import { Failure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -53,6 +53,8 @@ export class Renewals {
       if (manifest === undefined)
         throw new Failure("unreachable", `${route.upstream}: the tag moves while it is asked for`);
       if (fetched !== undefined) held.spend();
+      // Without room for it, what it names would be asked for again with every pull.
+      if (fetched?.kept === false) return { ...fetched, checkedAt };
       for (const child of missing ?? (await this.#missing(manifest, platforms))) {
         // What the index names and the registry has not is the loss of who asks for it, and of nobody else.
         await this.#fetch(route, child);

@@ -2,8 +2,8 @@
  * How the pulls that an upstream allows are spent: pure, from what is left of them.
  *
  * The invariants: a part is kept for what is not stored; a tag is believed the longer the less is left, and never longer
- * than it may be served while the upstream fails; a change is taken over whole or not at all. An upstream that names no limit
- * is asked as ever.
+ * than it may be served while the upstream fails; a change is begun only where all of it is covered, or never could be. An
+ * upstream that names no limit is asked as ever.
  */
 import { type BudgetView, RELOOK_MS } from "../upstream/limits/budget.ts";
 import type { FreshnessPolicy } from "./freshness.ts";
@@ -64,10 +64,17 @@ export function isTight(purse: Purse | undefined, promised: number): boolean {
   return purse.remaining === undefined || purse.remaining - promised < purse.limit * PLENTY;
 }
 
-/** Whether a change may be taken over that costs so many pulls. Where nobody knows what is left, the upstream is asked and tells. */
+/**
+ * Whether a change may be taken over that costs so many pulls. Where nobody knows what is left, the upstream is asked and
+ * tells. One that will never fit beside the reserve takes what there is of a window that is nobody else's; what it brings
+ * stays, so that the next window has less to bring.
+ */
 export function mayTakeOver(purse: Purse | undefined, promised: number, pulls: number): boolean {
   if (purse?.limit === undefined || purse.remaining === undefined) return true;
-  return purse.remaining - promised - reserveOf(purse.limit) >= pulls;
+  const { limit, remaining } = purse;
+  const spare = limit - reserveOf(limit);
+  if (remaining - promised - reserveOf(limit) >= pulls) return true;
+  return pulls > spare && promised === 0 && remaining > 0 && remaining >= spare;
 }
 
 /** In how many milliseconds a change that could not be taken over is looked at again. */

@@ -108,8 +108,10 @@ function unasked(): never {
 export interface Scene {
   readonly clock: ManualClock;
   readonly upstream: LimitedUpstream;
+  /** Of the store. */
+  readonly limits: { maxBytes: number | undefined; minFreeBytes: number };
   /** Puts a new image for two platforms under the tag. */
-  publish(tag: string, version: number): { readonly index: Digest; readonly amd64: Digest };
+  publish(tag: string, version: number): { readonly index: Digest; readonly amd64: Digest; readonly arm64: Digest };
   head(tag: string): Promise<ManifestAnswer>;
   get(reference: string): Promise<ManifestAnswer>;
   /** The digests of index and amd64 manifest that it got. */
@@ -124,7 +126,7 @@ export async function withScene(work: (scene: Scene) => Promise<void>): Promise<
     const upstream = new LimitedUpstream(clock);
     const notices = new Notices<MirrorNotices>();
     const store = await DiskStore.open(directory);
-    const limits = { maxBytes: undefined, minFreeBytes: 0 };
+    const limits: Scene["limits"] = { maxBytes: undefined, minFreeBytes: 0 };
     const capacity = new Capacity({ store, inventory, limits, clock, notices });
     const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
     const fills = new Fills({ store, capacity, inventory, graph, clock, notices });
@@ -146,6 +148,7 @@ export async function withScene(work: (scene: Scene) => Promise<void>): Promise<
     const scene: Scene = {
       clock,
       upstream,
+      limits,
       publish(tag, version) {
         const seed = version * 1000 + Number(tag);
         const images = ["amd64", "arm64"].map((architecture, at) =>
@@ -153,7 +156,8 @@ export async function withScene(work: (scene: Scene) => Promise<void>): Promise<
         );
         const index = makeIndex(images);
         upstream.shelves.add(REPOSITORY, index, tag);
-        return { index: index.digest, amd64: images[0]?.digest ?? index.digest };
+        const [amd64 = index.digest, arm64 = index.digest] = images.map(({ digest }) => digest);
+        return { index: index.digest, amd64, arm64 };
       },
       head: (tag) => ask(tag, false),
       get: (reference) => ask(reference, true),

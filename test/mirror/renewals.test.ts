@@ -5,6 +5,8 @@ import { isFailure } from "../../src/base/failure.ts";
 import { type Scene, withScene } from "./limited-upstream.ts";
 import { POLICY } from "./parts.ts";
 
+/** What a client for amd64 has of it. */
+const pulledOf = ({ index, amd64 }: { index: string; amd64: string }) => ({ index, amd64 });
 const tagsFrom1 = (count: number) => Array.from({ length: count }, (_, at) => String(at + 1));
 
 /** Tags of version 1, pulled, and then so old that they are asked for before they are served; nothing counted yet. */
@@ -30,11 +32,11 @@ test("a tag moves when the manifests of those platforms are here that were here 
     const gate = Promise.withResolvers<void>();
     upstream.gate = gate.promise;
     const running = scene.refresh("1");
-    assert.deepEqual(await scene.pull("1"), old);
+    assert.deepEqual(await scene.pull("1"), pulledOf(old));
     gate.resolve();
     assert.equal(await running, undefined);
     const gets = upstream.count("GET");
-    assert.deepEqual(await scene.pull("1"), now);
+    assert.deepEqual(await scene.pull("1"), pulledOf(now));
     assert.equal(upstream.count("GET"), gets);
     assert.deepEqual(upstream.asked.slice(1).sort(), [`GET ${now.index} refresh`, `GET ${now.amd64} refresh`].sort());
   }));
@@ -75,7 +77,7 @@ test("with plenty left a HEAD that finds a change costs no pull, and its client 
     const now = scene.publish("1", 2);
     assert.equal((await scene.head("1")).digest, now.index);
     assert.equal(scene.upstream.count("GET"), 0);
-    assert.deepEqual(await scene.pull("1"), now);
+    assert.deepEqual(await scene.pull("1"), pulledOf(now));
     assert.equal(scene.upstream.count("GET"), 2);
   }));
 
@@ -136,7 +138,7 @@ test("the reserve is for what is not stored", () =>
     assert.equal((await scene.get("1")).verdict.cache, "stale");
     assert.equal(scene.upstream.asked.length, 0);
     const cold = scene.publish("2", 1);
-    assert.deepEqual(await scene.pull("2"), cold);
+    assert.deepEqual(await scene.pull("2"), pulledOf(cold));
     assert.equal(scene.upstream.left, 3);
     assert.deepEqual(
       scene.upstream.asked.map((line) => line.split(" ").at(-1)),
@@ -166,8 +168,40 @@ test("what is half here costs only what is missing", () =>
     await scene.get(now.index);
     scene.upstream.left = 11;
     assert.equal(await scene.refresh("1"), undefined);
-    assert.deepEqual(await scene.pull("1"), now);
+    assert.deepEqual(await scene.pull("1"), pulledOf(now));
     assert.equal(scene.upstream.count("GET"), 2);
+  }));
+
+test("what costs more than the limit is taken over in several windows, and the tag moves at the end", () =>
+  withScene(async (scene) => {
+    const [old] = [scene.publish("1", 1)];
+    await scene.pull("1");
+    for (const digest of [old.arm64]) await scene.get(digest);
+    scene.upstream.limit = 2;
+    const now = scene.publish("1", 2);
+    for (const pulls of [2, 1]) {
+      scene.clock.jump(POLICY.staleWhileRevalidate);
+      scene.upstream.left = 2;
+      const before = scene.upstream.count("GET");
+      if (pulls === 2) assert.equal((await scene.refresh("1"))?.kind, "limited");
+      else assert.equal(await scene.refresh("1"), undefined);
+      assert.equal(scene.upstream.count("GET") - before, pulls);
+      assert.equal((await scene.head("1")).digest, pulls === 2 ? old.index : now.index);
+    }
+  }));
+
+test("what there is no room for is not told of, and its platforms are not asked for", () =>
+  withScene(async (scene) => {
+    await pulled(scene, 1);
+    scene.clock.jump(24 * POLICY.tags);
+    const now = scene.publish("1", 2);
+    scene.upstream.left = 40;
+    scene.limits.maxBytes = 1;
+    scene.clock.jump(2000);
+    const answer = await scene.head("1");
+    assert.notEqual(answer.digest, now.index);
+    assert.equal(answer.verdict.cache, "stale");
+    assert.deepEqual(scene.upstream.asked, ["HEAD 1 refresh", `GET ${now.index} refresh`]);
   }));
 
 test("too old to be served stale, a tag is asked for whatever it costs", () =>
@@ -176,5 +210,5 @@ test("too old to be served stale, a tag is asked for whatever it costs", () =>
     scene.clock.jump(POLICY.staleIfError);
     scene.upstream.left = 3;
     const now = scene.publish("1", 2);
-    assert.deepEqual(await scene.pull("1"), now);
+    assert.deepEqual(await scene.pull("1"), pulledOf(now));
   }));

@@ -67,6 +67,18 @@ test("a change is taken over only where all of it fits beside the reserve and wh
   assert.equal(isTight(purse(undefined), 0), true);
 });
 
+test("a change that could never fit beside the reserve takes a window that is nobody else's", () => {
+  const small = (remaining: number, limit = 10) => purse(remaining, { limit });
+  assert.equal(mayTakeOver(small(8), 0, 10), true);
+  assert.equal(mayTakeOver(small(7), 0, 10), false);
+  assert.equal(mayTakeOver(small(10), 1, 10), false);
+  assert.equal(mayTakeOver(small(8), 0, 8), false);
+  for (const limit of [1, 2, 3]) {
+    assert.equal(mayTakeOver(small(limit, limit), 0, 2), true, String(limit));
+    assert.equal(mayTakeOver(small(0, limit), 0, 2), false, String(limit));
+  }
+});
+
 test("waits are never negative, endless, or longer than a window", () => {
   const count = fc.integer({ min: 0, max: 300 });
   const time = fc.integer({ min: -1e12, max: 1e12 });
