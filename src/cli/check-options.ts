@@ -7,9 +7,12 @@ import { parseRegistryName } from "../config/registry-name.ts";
 import { parseReference, parseRepository } from "../oci/reference.ts";
 import type { ProbeImage } from "../upstream/probe/probe-images.ts";
 import { type Given, invalid, OUTPUT_FLAGS, type Outputs, readOutputs, word } from "./flags.ts";
+import { listSettings, readSettings, settingFlags } from "./setting-flags.ts";
 
 export interface CheckRequest extends Outputs {
   readonly file: string | undefined;
+  /** Settings by flag, as `serve` takes them. */
+  readonly flags: Readonly<Record<string, unknown>>;
   readonly offline: boolean;
   /** The only one to ask. */
   readonly upstream: string | undefined;
@@ -17,11 +20,14 @@ export interface CheckRequest extends Outputs {
   readonly quiet: boolean;
 }
 
+/** `--offline` is the command's own: a mirror that is offline is not asked for its upstreams' answers either. */
+const SETTINGS = listSettings(new Set(["offline", "config", "upstream", "repository", ...Object.keys(OUTPUT_FLAGS)]));
+
 export const CHECK_COMMAND = "check";
 export const CHECK_SUMMARY = "Say what is wrong with the configuration, and what each upstream answers to it";
 
 export function checkFlags(command: Argv): Argv {
-  return command
+  const described = command
     .usage(
       `$0 check [--config FILE] [--offline]\n\n${CHECK_SUMMARY}.\n\nAsks each upstream for GET /v2/, a token, and HEAD of one manifest, which is no pull.`,
     )
@@ -45,9 +51,11 @@ export function checkFlags(command: Argv): Argv {
     .example("$0 check --upstream ghcr.io --repository owner/private", "May this account pull that?")
     .example("$0 check --json | jq '.upstreams[] | select(.result != \"ok\")'", "For scripts")
     .epilogue(
-      "Exit codes: 0 all is well, 1 an upstream cannot be reached or its limit is used up, 2 bad usage or\n" +
-        "configuration, 3 no such upstream, 4 an upstream refuses our credentials or what is asked for.",
+      "Exit codes: 0 all is well; 1 an upstream is degraded (of several accounts or endpoints one is not well), cannot be\n" +
+        "reached, its limit is used up, or our own credentials for it cannot be had; 2 bad usage or configuration; 3 no such\n" +
+        "upstream; 4 an upstream refuses all of our accounts, or what is asked for. Of several, 4 goes before 1.",
     );
+  return settingFlags(described, SETTINGS);
 }
 
 /** @throws Failure `invalid` */
@@ -57,6 +65,7 @@ export function readCheck(given: Given): CheckRequest {
   const upstream = word("upstream", given);
   return {
     file: word("config", given),
+    flags: readSettings(given, SETTINGS),
     offline: given["offline"] === true,
     upstream: upstream === undefined ? undefined : named("--upstream", () => parseRegistryName(upstream)),
     image: readImage(word("repository", given)),

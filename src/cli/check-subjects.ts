@@ -5,6 +5,7 @@
 
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
+import { itemText } from "../config/faults.ts";
 import { type Config, servesTls, type UpstreamConfig, upstreamsOf } from "../config/schema.ts";
 import { makeMaterial, readTexts } from "../http/tls-material.ts";
 import type { CredentialSource } from "../upstream/credentials/credential.ts";
@@ -12,6 +13,7 @@ import { openCredential } from "../upstream/credentials/open.ts";
 import { parseEndpoint } from "../upstream/endpoints/endpoint.ts";
 import { openTransport } from "../upstream/network/transport.ts";
 import { DEFAULT_TIMEOUTS } from "../upstream/options.ts";
+import { findMissing } from "../upstream/probe/needs.ts";
 import { type ProbedAccount, type ProbeOptions, type ProbeReport, probeUpstream } from "../upstream/probe/probe.ts";
 import type { ProbeImage } from "../upstream/probe/probe-images.ts";
 import type { World } from "./world.ts";
@@ -19,6 +21,8 @@ import type { World } from "./world.ts";
 export interface Subject {
   readonly name: string;
   readonly options: ProbeOptions;
+  /** Programs and packages that its credentials need and that are not here. */
+  readonly missing: readonly string[];
 }
 
 export interface Subjects {
@@ -60,15 +64,18 @@ export async function openSubjects(config: Config, only: string | undefined, env
     await attempt(() => tryConnections(name, settings, env));
     const accounts: ProbedAccount[] = [];
     // Who contacts nobody needs no secrets.
-    for (const credential of config.offline ? [] : settings.credentials) {
+    const missing: string[] = [];
+    for (const [index, credential] of config.offline ? [] : settings.credentials.entries()) {
       await attempt(async () => {
         const { type: form, repositories } = credential;
-        const source = await openSource(name, credential, settings, env);
+        const source = await openSource(name, credential, settings, env, index);
         opened.push(source);
         accounts.push({ form, repositories, source });
+        missing.push(...findMissing(name, credential, { endpoint: parseEndpoint(name, settings.url), env }));
       });
     }
-    subjects.push({ name, options: { upstream: optionsOf(settings), accounts, allow: settings.repositories.allow } });
+    const { allow, deny } = settings.repositories;
+    subjects.push({ name, options: { upstream: optionsOf(settings), accounts, allow, deny }, missing });
   }
   const close = async () => {
     await Promise.all(opened.map((source) => source.close?.()));
@@ -87,11 +94,13 @@ async function openSource(
   credential: UpstreamConfig["credentials"][number],
   { url }: UpstreamConfig,
   env: World["env"],
+  index: number,
 ): Promise<CredentialSource> {
   try {
     return await openCredential(credential, { name, endpoint: parseEndpoint(name, url), clock: systemClock, env });
   } catch (error) {
-    throw isFailure(error) ? new Failure(error.kind, `upstreams.${name}.credentials: ${error.message}`) : error;
+    const place = itemText(`upstreams.${name}.credentials`, index);
+    throw isFailure(error) ? new Failure(error.kind, `${place}: ${error.message}`) : error;
   }
 }
 

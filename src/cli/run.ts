@@ -7,7 +7,6 @@
 import { readFileSync } from "node:fs";
 import yargs from "yargs";
 import { messageOf } from "../base/failure.ts";
-import { listLeaves } from "../config/leaves.ts";
 import { bench } from "./bench.ts";
 import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
 import { check } from "./check.ts";
@@ -17,6 +16,7 @@ import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts
 import { EXIT } from "./exit.ts";
 import { withJsonAlone } from "./flags.ts";
 import { type ServeRequest, serve } from "./serve.ts";
+import { listSettings, readSettings, settingFlags } from "./setting-flags.ts";
 import { processWorld, type World } from "./world.ts";
 
 /** @returns the exit code */
@@ -27,7 +27,7 @@ export async function run(args: readonly string[], world: World = processWorld(p
   });
   const said = await parse(parser, withJsonAlone(args));
   if (said.fault !== undefined) {
-    return refuse(said.fault, world);
+    return refuse(said.fault, world, args[0]);
   }
   if (said.output !== "") {
     world.stdout.write(`${said.output}\n`);
@@ -36,8 +36,11 @@ export async function run(args: readonly string[], world: World = processWorld(p
   return command === undefined ? EXIT.done : command();
 }
 
-function refuse(fault: string, world: World): number {
-  world.stderr.write(`wharfinger: ${fault}\nwharfinger --help says what can be given\n`);
+const COMMANDS: ReadonlySet<string> = new Set(["bench", "check", "doctor"]);
+
+function refuse(fault: string, world: World, command = ""): number {
+  const of = COMMANDS.has(command) ? ` ${command}` : "";
+  world.stderr.write(`wharfinger: ${fault}\nwharfinger${of} --help says what can be given\n`);
   return EXIT.badUsage;
 }
 
@@ -65,7 +68,7 @@ function parse(
 }
 
 function commandLine(world: World, choose: (command: () => Promise<number>) => void) {
-  const leaves = listLeaves();
+  const leaves = listSettings();
   return yargs()
     .scriptName("wharfinger")
     .usage("$0 [serve] [--config FILE]\n\nA caching pull-through mirror for container registries.")
@@ -80,21 +83,10 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
       "Serve the mirror; the default command",
       (command) => {
         command.option("config", { type: "string", requiresArg: true, describe: "Configuration file (YAML)" });
-        for (const leaf of leaves) {
-          const choices = leaf.choices === undefined ? "" : ` (${leaf.choices.join(", ")})`;
-          command.option(leaf.flag, {
-            // A string stays what was typed: the loader reads it as it reads the environment.
-            ...(leaf.boolean ? {} : { type: "string", requiresArg: true }),
-            describe: `${leaf.doc}${choices}`,
-            defaultDescription: leaf.default === null ? "none" : String(leaf.default),
-            group: "Settings, before environment and file:",
-          });
-        }
-        return command;
+        return settingFlags(command, leaves);
       },
       (given: Readonly<Record<string, unknown>>) => {
-        const flags = Object.fromEntries(leaves.map(({ flag }) => [flag, given[flag]]));
-        const request: ServeRequest = { file: fileOf(given.config), flags };
+        const request: ServeRequest = { file: fileOf(given.config), flags: readSettings(given, leaves) };
         const fault = usageFaultOf(given);
         choose(async () => (fault === undefined ? serve(request, world) : refuse(fault, world)));
       },

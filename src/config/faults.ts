@@ -47,6 +47,13 @@ function isControl(letter: string): boolean {
   return code < 32 || (code >= 127 && code < 160);
 }
 
+/** `upstreams.ghcr.io.credentials.0 (1st item)`: of a list, people count from one. */
+export function itemText(path: string, index: number): string {
+  const nth = index + 1;
+  const ending = nth % 100 >= 11 && nth % 100 <= 13 ? "th" : (["th", "st", "nd", "rd"][nth % 10] ?? "th");
+  return `${path}.${index} (${nth}${ending} item)`;
+}
+
 export function pathText(path: readonly PropertyKey[]): string {
   return path.map((step) => String(step).slice(0, 255)).join(".");
 }

@@ -55,7 +55,7 @@ test("a registry that lets anybody in is ok, and nothing of it is fetched", asyn
   assert.match(stdout, /realm +none, it lets anybody in/);
   assert.match(stdout, /account +anonymous: not asked for/);
   assert.match(stdout, /referrers +not known/);
-  assert.match(stdout, /\n1 upstream: 1 ok\n$/);
+  assert.match(stdout, /\n1 upstream: 1 ok; as in .*config\.yaml\n$/);
   assert.equal(upstream.count({ method: "GET", kind: "manifest" }) + upstream.count({ kind: "blob" }), 0);
 });
 
@@ -147,8 +147,8 @@ test("nobody there is exit code 1; the other upstreams and endpoints are asked a
   const { code, stdout } = await say(["check", "--config", config]);
   assert.equal(code, 1);
   assert.match(stdout, /gone\.test {2}unreachable\n[\s\S]*refuses connections; check upstreams\.gone\.test\.url/);
-  assert.match(stdout, /reg\.test {2}unreachable\n/);
-  assert.match(stdout, /3 upstreams: 1 ok, 2 unreachable/);
+  assert.match(stdout, /reg\.test {2}degraded\n[\s\S]*check upstreams\.reg\.test\.endpoints/);
+  assert.match(stdout, /3 upstreams: 1 ok, 1 degraded, 1 unreachable/);
   const quiet = await say(["check", "--config", config, "--quiet"]);
   assert.doesNotMatch(quiet.stdout, /good\.test/);
   assert.equal((await say(["check", "--config", config, "--quiet", "--upstream", "good.test"])).stdout, "");
@@ -320,7 +320,7 @@ test("each of several accounts has its line, with what it is for; a helper that 
 test("the JSON has a format, and fields that scripts can rely on", async (t) => {
   const upstream = await registry(t);
   const { report } = await reportOf(t, { url: upstream.url });
-  assert.deepEqual(Object.keys(report), ["format", "version", "result", "offline", "upstreams"]);
+  assert.deepEqual(Object.keys(report), ["format", "version", "config", "result", "offline", "upstreams"]);
   assert.equal(report.format, "wharfinger-check/1");
   assert.deepEqual(Object.keys(report.upstreams[0]), ["upstream", "result", "referrers", "endpoints"]);
   const file = await fileOf(t, "out.json", "");

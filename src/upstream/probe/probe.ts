@@ -5,47 +5,39 @@
  * one manifest. Never throws for what an upstream does; never tells a secret.
  */
 import type { Clock } from "../../base/clock.ts";
-import { Failure, isFailure, messageOf } from "../../base/failure.ts";
-import { ACCEPT_MANIFESTS } from "../../oci/mediatypes.ts";
+import { Failure, messageOf } from "../../base/failure.ts";
 import { parseRepository } from "../../oci/reference.ts";
+import { eligible } from "../auth/accounts.ts";
 import { chooseChallenge, parseChallenges } from "../auth/challenge.ts";
 import type { CredentialSource } from "../credentials/credential.ts";
-import { parseEndpoint, urlBelow } from "../endpoints/endpoint.ts";
+import { parseEndpoint } from "../endpoints/endpoint.ts";
 import { Deadline } from "../exchange/deadline.ts";
-import type { Reply } from "../exchange/exchange.ts";
-import { judgeReply, mediaTypeOf } from "../exchange/outcome.ts";
+import { mediaTypeOf } from "../exchange/outcome.ts";
 import { failureOfAnswer, findRetryAfter } from "../exchange/trouble.ts";
-import { findLimits, type LimitsSaid } from "../limits/ratelimit.ts";
 import type { Network } from "../network/network.ts";
 import { type Answer, headerOf } from "../network/transport.ts";
 import { DEFAULT_TIMEOUTS, type UpstreamOptions } from "../options.ts";
-import type { DefaultLimit, Family } from "../registries/families.ts";
-import { isAbsence } from "../upstream.ts";
-import { documentedLimits, lookAtFamily, type SeenFamily } from "./familyview.ts";
+import { findKnown } from "../registries/known.ts";
+import { mayPull } from "../registries/repositories.ts";
+import { lookAtFamily, type SeenFamily } from "./familyview.ts";
 import { lookAtAddresses, lookAtCertificate, type SeenAddress, type SeenCertificate } from "./glance.ts";
+import { type AccountReport, notForIt, type ProbedAccount, probeAccount } from "./probe-account.ts";
 import { findProbeImage, type ProbeImage } from "./probe-images.ts";
 import { openProbeLine, type ProbeLine } from "./probeline.ts";
 import { type JudgedRealm, lookAtRealm } from "./realmview.ts";
+import { joined, type ProbeResult, resultOf, toFailure } from "./result.ts";
+
+export type { AccountReport, ProbedAccount } from "./probe-account.ts";
+export type { ProbeResult } from "./result.ts";
 
 export const PROBE_TIMEOUT_MS = 10_000;
-/** Asked about where nothing better is known: the scope of a token, never a manifest. */
-const SOME_REPOSITORY = "wharfinger/check";
-
-export interface ProbedAccount {
-  /** How it was configured: `basic`, `token`, `ecr`, … or `anonymous`. */
-  readonly form: string;
-  /** Globs over the repositories it is for. */
-  readonly repositories: readonly string[];
-  /** Undefined is anonymous. */
-  readonly source: CredentialSource | undefined;
-}
-
 export interface ProbeOptions {
   readonly upstream: UpstreamOptions;
   /** Empty is anonymous. */
   readonly accounts: readonly ProbedAccount[];
-  /** Repositories that may be pulled. */
+  /** Repositories that may be pulled, and that may not. */
   readonly allow: readonly string[];
+  readonly deny?: readonly string[];
   /** What to ask for instead of what would be chosen. */
   readonly image?: ProbeImage | undefined;
 }
@@ -53,16 +45,16 @@ export interface ProbeOptions {
 export interface ProbeSurroundings {
   readonly clock: Clock;
   readonly network?: Network;
-  /** For one endpoint with all its accounts. */
+  /** For one endpoint, and for each of its accounts. */
   readonly timeoutMs?: number;
 }
 
-export type ProbeResult = "ok" | "limited" | "refused" | "unreachable";
-
 export interface ProbeReport {
   readonly upstream: string;
-  /** The worst of its endpoints'. */
+  /** What its endpoints' come to. */
   readonly result: ProbeResult;
+  /** Why our own rules keep the image from everybody; nobody was asked then. */
+  readonly problem: string | undefined;
   /** Whether it has the referrers API, where that is known of it. */
   readonly referrers: "yes" | "no" | "not known";
   readonly endpoints: readonly EndpointReport[];
@@ -91,37 +83,44 @@ export interface EndpointReport {
   readonly problem: string | undefined;
 }
 
-export interface AccountReport {
-  readonly account: string;
-  readonly form: string;
-  readonly repositories: readonly string[];
-  readonly result: ProbeResult;
-  readonly credentials: "accepted" | "refused" | "not asked for" | "not known";
-  /** The image that was asked about by HEAD. */
-  readonly image: (ProbeImage & { readonly found: "yes" | "no" | "denied" | "not known" }) | undefined;
-  readonly limits: LimitsSaid | undefined;
-  /** Where none was said: what the registry's family documents for such an account. */
-  readonly documentedLimits: readonly DefaultLimit[];
-  readonly retryAfterMs: number | undefined;
-  readonly problem: string | undefined;
-}
-
-const RANKS: readonly ProbeResult[] = ["ok", "limited", "refused", "unreachable"];
-
 /** @throws Failure `invalid` for a URL or a TLS file that cannot be used. */
 export async function probeUpstream(
   name: string,
   options: ProbeOptions,
   surroundings: ProbeSurroundings,
 ): Promise<ProbeReport> {
+  const asked = options.image === undefined ? undefined : fullName(name, options.image);
+  const referrers = "not known";
+  if (asked !== undefined && !mayPull({ allow: options.allow, deny: options.deny ?? [] }, asked.repository)) {
+    const problem = `this mirror's own rules do not let anybody pull ${asked.repository}; see upstreams.${name}.repositories`;
+    return { upstream: name, result: "refused", problem, referrers, endpoints: [] };
+  }
   const urls = [options.upstream.url, ...(options.upstream.endpoints ?? [])].map((url) => parseEndpoint(name, url));
-  const endpoints = await Promise.all(urls.map((url) => probeEndpoint(name, url, options, surroundings)));
+  const endpoints = await Promise.all(
+    urls.map(async (url, at) => {
+      const report = await probeEndpoint(name, url, { ...options, image: asked }, surroundings);
+      return at === 0 ? report : { ...report, problem: report.problem?.replaceAll(...otherSetting(name)) };
+    }),
+  );
   return {
     upstream: name,
-    result: worst(endpoints.map(({ result }) => result)),
-    referrers: endpoints[0]?.family?.referrers ?? "not known",
+    result: joined(endpoints.map(({ result }) => result)),
+    problem: undefined,
+    referrers: endpoints[0]?.family?.referrers ?? referrers,
     endpoints,
   };
+}
+
+/** As a pull would ask for it: `alpine` of Docker Hub is `library/alpine`. */
+function fullName(upstream: string, image: ProbeImage): ProbeImage {
+  const namespace = findKnown(upstream)?.implicitNamespace;
+  const isShort = namespace !== undefined && !image.repository.includes("/");
+  return isShort ? { ...image, repository: `${namespace}/${image.repository}` } : image;
+}
+
+/** Advice speaks of the first endpoint's setting. */
+function otherSetting(name: string): [string, string] {
+  return [`upstreams.${name}.url`, `upstreams.${name}.endpoints`];
 }
 
 async function probeEndpoint(
@@ -155,24 +154,39 @@ async function probeEndpoint(
       const problem = messageOf(said.failure);
       return { ...seen, realm, accounts: [], result: resultOf(said.failure), retryAfterMs, problem };
     }
-    const given = options.accounts.length > 0 ? options.accounts : [ANONYMOUS_ACCOUNT];
-    const mayShow = realm?.mayHaveCredentials !== false;
+    deadline.lift();
     const image = findProbeImage(endpoint, options.image, options.allow);
-    const accounts = await Promise.all(
-      given.map((one) =>
-        probeAccount(
-          { name, endpoint, image, clock, signal, challenged: said.seen.status === 401, mayShow, family: family?.name },
-          one,
-          lineFor,
-        ),
-      ),
-    );
-    const result = worst(accounts.map((one) => one.result));
+    const question = {
+      ...{ name, endpoint, image, clock, timeoutMs, family: family?.name },
+      challenged: said.seen.status === 401,
+      mayShow: realm?.mayHaveCredentials !== false,
+    };
+    const { first, last, others } = sortAccounts(options.accounts, options.image);
+    const asked = await Promise.all([...first, ...last].map((one) => probeAccount(question, one, lineFor)));
+    const result = joined(asked.map((one) => one.result));
+    const accounts = options.image === undefined ? asked : [...asked, ...asNotForIt(others, options.image)];
     return { ...seen, realm, accounts, result, retryAfterMs: undefined, problem: undefined };
   } finally {
     deadline.lift();
     await line.close();
   }
+}
+
+/**
+ * Who would be asked for the image, and in which order: accounts that are mapped to it, then those for everything. All of them,
+ * and in the order of the configuration, where no image is asked for.
+ */
+function sortAccounts(accounts: readonly ProbedAccount[], image: ProbeImage | undefined) {
+  if (accounts.length === 0) return { first: [ANONYMOUS_ACCOUNT], last: [], others: [] };
+  if (image === undefined) return { first: accounts, last: [], others: [] };
+  const chosen = eligible(accounts, parseRepository(image.repository));
+  const general = accounts.filter((one) => one.repositories.includes("**") && !chosen.includes(one));
+  const others = accounts.filter((one) => !chosen.includes(one) && !general.includes(one));
+  return { first: chosen.length > 0 ? chosen : [ANONYMOUS_ACCOUNT], last: general, others };
+}
+
+function asNotForIt(accounts: readonly ProbedAccount[], image: ProbeImage): AccountReport[] {
+  return accounts.map((one) => notForIt(one, image));
 }
 
 const ANONYMOUS_ACCOUNT: ProbedAccount = { form: "anonymous", repositories: ["**"], source: undefined };
@@ -230,103 +244,6 @@ function failureOfGreeting(
   });
 }
 
-interface AccountQuestion {
-  readonly name: string;
-  readonly endpoint: URL;
-  readonly image: ProbeImage | undefined;
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
-  /** The registry wants credentials of whoever comes. */
-  readonly challenged: boolean;
-  /** Our credentials may go where it asks for them. */
-  readonly mayShow: boolean;
-  readonly family: Family | undefined;
-}
-
-async function probeAccount(
-  { name, endpoint, image, clock, signal, challenged, mayShow, family }: AccountQuestion,
-  { form, repositories, source }: ProbedAccount,
-  lineFor: (source: CredentialSource | undefined) => ProbeLine,
-): Promise<AccountReport> {
-  const line = lineFor(source);
-  let limits: LimitsSaid | undefined;
-  let credentials: AccountReport["credentials"] = "not known";
-  let found: NonNullable<AccountReport["image"]>["found"] = "not known";
-  // What could not be had, or may not go where it is asked for, was not refused by the upstream.
-  const shown = () => line.holds && mayShow;
-  const report = (failure?: Failure): AccountReport => ({
-    account: line.account,
-    form,
-    repositories,
-    result: failure === undefined ? "ok" : resultOf(failure),
-    credentials: failure?.kind === "refused" && shown() ? "refused" : credentials,
-    image: image === undefined ? undefined : { ...image, found },
-    limits,
-    documentedLimits: limits === undefined ? documentedLimits(family, line.holds ? "authenticated" : "anonymous") : [],
-    retryAfterMs: failure?.retryAfterMs,
-    problem: failure === undefined ? undefined : messageOf(failure),
-  });
-  const repository = parseRepository(image?.repository ?? SOME_REPOSITORY);
-  const judge = (kind: "ping" | "manifest", reply: Reply) => {
-    if (reply.url.origin === endpoint.origin) limits = findLimits(reply.answer.headers, clock.now()) ?? limits;
-    return judgeReply(name, kind, reply, { wanted: [200], now: clock.now(), hide: line.hide });
-  };
-  try {
-    const url = pingUrl(endpoint);
-    const ping = await line.ask({ kind: "ping", method: "GET", url, repository, accept: "*/*", signal });
-    const absent = isAbsence(ping) ? ping : judge("ping", ping);
-    if (absent !== undefined) throw denied(name, form !== "anonymous", image);
-    credentials = challenged ? "accepted" : "not asked for";
-    if (image === undefined) return report();
-    const head = await line.ask({
-      kind: "manifest",
-      method: "HEAD",
-      url: urlBelow(endpoint, repository, `manifests/${image.tag}`),
-      repository,
-      accept: ACCEPT_MANIFESTS,
-      signal,
-    });
-    const missing = isAbsence(head) ? head : judge("manifest", head);
-    if (!isAbsence(head) && head.authorization?.source === "granted") credentials = "accepted";
-    found = missing === undefined ? "yes" : missing.absent === "denied" ? "denied" : "no";
-    return found === "denied" ? report(denied(name, form !== "anonymous", image)) : report();
-  } catch (error) {
-    return report(toFailure(error));
-  } finally {
-    await line.close();
-  }
-}
-
-function denied(name: string, hasCredential: boolean, image: ProbeImage | undefined): Failure {
-  const what = image === undefined ? "anything" : image.repository;
-  const advice = hasCredential
-    ? `give this account the right to pull it, or name another repository by --repository`
-    : `set upstreams.${name}.credentials, or name a public repository by --repository`;
-  const who = hasCredential ? "this account" : "anonymous clients";
-  return new Failure("denied", `${name} does not let ${who} pull ${what}; ${advice}`);
-}
-
-function resultOf({ kind }: Failure): ProbeResult {
-  if (kind === "limited") return "limited";
-  return kind === "refused" || kind === "denied" || kind === "invalid" ? "refused" : "unreachable";
-}
-
-function worst(results: readonly ProbeResult[]): ProbeResult {
-  return RANKS[Math.max(0, ...results.map((result) => RANKS.indexOf(result)))] ?? "ok";
-}
-
-/** What is no `Failure` is a bug, and stays one. */
-function toFailure(error: unknown): Failure {
-  if (isFailure(error)) return error;
-  throw error;
-}
-
-function pingUrl(endpoint: URL): URL {
-  const url = new URL(endpoint);
-  url.pathname = `${endpoint.pathname.replace(/\/+$/, "")}/v2/`;
-  return url;
-}
-
 function shownUrl(endpoint: URL): string {
   return endpoint.href.replace(/\/$/, "");
 }
@@ -337,4 +254,10 @@ function unless<T>(signal: AbortSignal, wait: Promise<T>, otherwise: T): Promise
     wait,
     new Promise<T>((done) => signal.addEventListener("abort", () => done(otherwise), { once: true })),
   ]);
+}
+
+function pingUrl(endpoint: URL): URL {
+  const url = new URL(endpoint);
+  url.pathname = `${endpoint.pathname.replace(/\/+$/, "")}/v2/`;
+  return url;
 }

@@ -37,6 +37,8 @@ export interface ProbeLine {
   ask(question: Pick<Question, "method" | "kind" | "url" | "signal"> & Asked): Promise<Reply | Absence>;
   /** There was something to show. */
   readonly holds: boolean;
+  /** It was looked whether there is. */
+  readonly looked: boolean;
   /** A text of the upstream's without our secrets. */
   hide(text: string): string;
   /** A URL of the upstream's without them. */
@@ -58,11 +60,13 @@ export function openProbeLine(options: ProbeLineOptions): ProbeLine {
   const proxy = new Proxies(network.env ?? process.env).find(endpoint);
   const transport = openTransport(name, [endpoint], upstream, timeouts, clock, network);
   let holds = false;
+  let looked = false;
   const watch = (of: CredentialSource): CredentialSource => ({
     account: of.account,
     hold: async (asking) => {
       const held = await of.hold(asking);
       holds = held !== undefined;
+      looked = true;
       return held;
     },
     refused: (held) => of.refused(held),
@@ -102,6 +106,9 @@ export function openProbeLine(options: ProbeLineOptions): ProbeLine {
     },
     get holds() {
       return holds;
+    },
+    get looked() {
+      return looked;
     },
     hide: (text) => sender.hide(text),
     show: (url) => sender.show(url),

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { systemClock } from "../../../src/base/clock.ts";
+import { Failure } from "../../../src/base/failure.ts";
+import type { Held } from "../../../src/upstream/credentials/credential.ts";
 import { fixedCredential } from "../../../src/upstream/credentials/fixed.ts";
 import { type ProbeOptions, probeUpstream } from "../../../src/upstream/probe/probe.ts";
 import { findProbeImage } from "../../../src/upstream/probe/probe-images.ts";
@@ -50,7 +52,7 @@ test("several accounts are each asked for, and the one that is refused is named"
   ];
   const options = optionsFor(upstream.url, { accounts });
   const report = await probeUpstream("reg.test", options, { clock: systemClock });
-  assert.equal(report.result, "refused");
+  assert.equal(report.result, "degraded");
   assert.deepEqual(
     report.endpoints[0]?.accounts.map(({ account, credentials, repositories }) => [account, credentials, repositories]),
     [
@@ -67,4 +69,27 @@ test("the image to ask about is the one that was named, the registry's own, or t
   assert.equal(findProbeImage(hub, { repository: "a/b", tag: "1" }, ["**"])?.repository, "a/b");
   assert.equal(findProbeImage(other, undefined, ["**"]), undefined);
   assert.equal(findProbeImage(other, undefined, ["team/*", "team/app"])?.repository, "team/app");
+});
+
+test("the registry is not blamed for a credential that is slow to come, or that does not", async () => {
+  await using upstream = await TestUpstream.start({ auth: { mode: "basic", username: "robot", password: "right" } });
+  const slow = (hold: () => Promise<Held>) => ({
+    form: "helper",
+    repositories: ["**"],
+    source: {
+      account: "helper:slow",
+      hold: () => new Promise<void>((resolve) => setTimeout(resolve, 400)).then(hold),
+      refused: () => {},
+    },
+  });
+  const probe = async (hold: () => Promise<Held>) =>
+    await probeUpstream("reg.test", optionsFor(upstream.url, { accounts: [slow(hold)] }), {
+      clock: systemClock,
+      timeoutMs: 300,
+    });
+  const good = await probe(async () => ({ kind: "basic", username: "robot", password: "right" }));
+  assert.equal(good.result, "ok");
+  const none = await probe(() => Promise.reject(new Failure("unreachable", "the program did not answer")));
+  assert.equal(none.result, "unusable");
+  assert.equal(none.endpoints[0]?.accounts[0]?.problem, "the program did not answer");
 });
