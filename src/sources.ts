@@ -2,7 +2,9 @@
  * The upstreams of a configuration, each with our policy for it, and the routes to them.
  */
 import type { Clock } from "./base/clock.ts";
+import { Failure, isFailure } from "./base/failure.ts";
 import type { Notices } from "./base/notices.ts";
+import { itemText } from "./config/faults.ts";
 import { type Config, type UpstreamConfig, upstreamsOf } from "./config/schema.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Source } from "./mirror/route.ts";
@@ -35,14 +37,16 @@ export interface Sources {
  */
 export async function openSources(config: Config, surroundings: Surroundings, share = 1): Promise<Sources> {
   const held: CredentialSource[] = [];
+  const faults: Failure[] = [];
   const routes: { upstream: Source; hosts: readonly string[]; repositories: Repositories }[] = [];
   for (const [name, settings] of upstreamsOf(config)) {
-    const credentials = await openCredentials(name, settings, config.offline, surroundings);
+    const credentials = await openCredentials(name, settings, config.offline, surroundings, faults);
     held.push(...credentials.map(({ source }) => source));
     const limits = shareOf(settings.limits, share);
     const refusedMs = settings.freshness.notFound;
     const options = { ...settings, limits, credentials, refusedMs, offline: config.offline };
-    const upstream = createUpstream(name, options, surroundings);
+    const upstream = attempt(() => createUpstream(name, options, surroundings), faults);
+    if (upstream === undefined) continue;
     // A process with a share of them has little else to do with it than to pass.
     const maxPasses = Math.max(1, Math.floor(limits.connections / (share < 1 ? 2 : 4)));
     // Further connections for one blob are taken from what other blobs need.
@@ -51,16 +55,34 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
     routes.push({ upstream: source, hosts: settings.hosts, repositories: settings.repositories });
   }
   const all = routes.map(({ upstream }) => upstream);
-  return {
-    all,
-    routing: createRoutingTable(routes, config.defaultUpstream),
-    async close() {
-      await Promise.all([
-        ...all.map(({ upstream }) => upstream.close()),
-        ...held.map((source) => source.close?.() ?? Promise.resolve()),
-      ]);
-    },
+  const close = async () => {
+    await Promise.all([
+      ...all.map(({ upstream }) => upstream.close()),
+      ...held.map((source) => source.close?.() ?? Promise.resolve()),
+    ]);
   };
+  if (faults.length > 0) {
+    await close();
+    throw faultsTogether(faults);
+  }
+  return { all, routing: createRoutingTable(routes, config.defaultUpstream), close };
+}
+
+/** Whoever mends one thing should not learn of the next by another start. */
+function faultsTogether(faults: readonly Failure[]): Failure {
+  const [first] = faults;
+  if (first !== undefined && faults.length === 1) return first;
+  return new Failure("invalid", [`${faults.length} faults`, ...faults.map(({ message }) => `  ${message}`)].join("\n"));
+}
+
+function attempt<T>(work: () => T, faults: Failure[]): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (!isFailure(error, "invalid")) throw error;
+    faults.push(error);
+    return undefined;
+  }
 }
 
 function shareOf(limits: Limits, share: number): Limits {
@@ -77,17 +99,27 @@ async function openCredentials(
   { url, credentials }: UpstreamConfig,
   offline: boolean,
   { clock, notices }: Surroundings,
+  faults: Failure[],
 ): Promise<AccountOptions[]> {
   // Who contacts nobody needs no secrets.
   if (offline) return [];
   const onTrouble = (message: string) => notices.emit("upstreamTrouble", { upstream: name, message });
-  const endpoint = parseEndpoint(name, url);
-  return await Promise.all(
-    credentials.map(async (one) => ({
-      source: await openCredential(one, { name, endpoint, clock, onTrouble }),
-      repositories: one.repositories,
-    })),
+  const endpoint = attempt(() => parseEndpoint(name, url), []);
+  // What is wrong with it is told by the upstream.
+  if (endpoint === undefined) return [];
+  const opened = await Promise.all(
+    credentials.map(async (one, index) => {
+      try {
+        const source = await openCredential(one, { name, endpoint, clock, onTrouble });
+        return [{ source, repositories: one.repositories }];
+      } catch (error) {
+        if (!isFailure(error, "invalid")) throw error;
+        faults.push(new Failure("invalid", `${itemText(`upstreams.${name}.credentials`, index)}: ${error.message}`));
+        return [];
+      }
+    }),
   );
+  return opened.flat();
 }
 
 interface Repositories {

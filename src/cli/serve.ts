@@ -4,7 +4,9 @@
  * The first SIGTERM or SIGINT lets running answers finish; the second ends the process at once. Whatever goes wrong is
  * one clear text on standard error and an exit code.
  */
+import { basename } from "node:path";
 import { isFailure } from "../base/failure.ts";
+import type { CredentialForm } from "../config/credential.ts";
 import { ConfigFaults, faultText } from "../config/faults.ts";
 import { loadConfig } from "../config/load.ts";
 import { type Config, servesTls, upstreamsOf } from "../config/schema.ts";
@@ -46,6 +48,7 @@ async function runMirror(config: Config, world: World, signalled: Promise<void>)
     mirror = await createMirror(config);
     const listening = await mirror.start();
     world.stderr.write(summaryText(summaryFacts(config, world, listening)));
+    await warnOfMissing(config, world);
   } catch (error) {
     await mirror?.stop({ graceMs: 0 }).catch(() => {});
     return failed("cannot start", error, world);
@@ -84,6 +87,41 @@ function watchSignals(world: World): { readonly first: Promise<void>; end(): voi
   return { first: promise, end };
 }
 
+/** Its name where the configuration has one, else where it is to be had. */
+function accountText(form: CredentialForm): string {
+  switch (form.type) {
+    case "basic":
+      return form.username;
+    case "token":
+      return "bearer of a token";
+    case "helper":
+      return `helper ${form.name}`;
+    case "dockerConfig":
+      return `dockerConfig ${basename(form.file)}`;
+    case "ecr":
+      return form.roleArn === undefined ? "ecr" : `ecr ${form.roleArn}`;
+    case "google":
+      return form.keyFile === undefined ? "google" : `google ${basename(form.keyFile)}`;
+    case "azure":
+      return form.clientId === undefined ? "azure" : `azure ${form.clientId}`;
+    case "ecrPublic":
+    case "anonymous":
+      return form.type;
+  }
+}
+
+/** What no fault of the configuration is, but will fail the first pull. */
+async function warnOfMissing(config: Config, world: World): Promise<void> {
+  const { findMissing } = await import("../upstream/probe/needs.ts");
+  const { parseEndpoint } = await import("../upstream/endpoints/endpoint.ts");
+  for (const [name, { url, credentials }] of config.offline ? [] : upstreamsOf(config)) {
+    for (const credential of credentials) {
+      const missing = findMissing(name, credential, { endpoint: parseEndpoint(name, url), env: world.env });
+      for (const one of missing) world.stderr.write(`wharfinger: warning: ${one}\n`);
+    }
+  }
+}
+
 function summaryFacts(
   config: Config,
   world: World,
@@ -96,9 +134,7 @@ function summaryFacts(
     admin: listening.admin,
     hostName: world.hostName,
     upstreams: [...upstreamsOf(config)].map(([name, { credentials }]): SummaryUpstream => {
-      const [credential] = credentials;
-      if (credential === undefined) return { name, account: undefined };
-      return { name, account: credential.type === "basic" ? credential.username : "bearer of a token" };
+      return { name, accounts: credentials.map(accountText) };
     }),
     defaultUpstream: config.defaultUpstream,
     offline: config.offline,

@@ -5,6 +5,7 @@
  */
 import { DOCKER_HUB } from "../config/registry-name.ts";
 import { type ListenAddress, listenText, type SizeLimit, sizeText } from "../config/units.ts";
+import { plain } from "./wording.ts";
 
 export interface SummaryFacts {
   readonly version: string;
@@ -24,8 +25,8 @@ export interface SummaryFacts {
 
 export interface SummaryUpstream {
   readonly name: string;
-  /** The account's name, or what kind of credential it is; undefined = anonymous. */
-  readonly account: string | undefined;
+  /** Names of accounts, or what kinds of credential they are; none = anonymous. */
+  readonly accounts: readonly string[];
 }
 
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "0:0:0:0:0:0:0:0"]);
@@ -47,8 +48,8 @@ export function summaryText(facts: SummaryFacts): string {
   return `${lines.join("\n")}\n`;
 }
 
-function upstreamLine({ name, account }: SummaryUpstream, at: number, defaultUpstream: string): string {
-  const who = account === undefined ? "anonymous" : `as ${account}`;
+function upstreamLine({ name, accounts }: SummaryUpstream, at: number, defaultUpstream: string): string {
+  const who = accounts.length === 0 ? "anonymous" : `as ${accounts.map((one) => plain(one)).join(", ")}`;
   return `  ${at === 0 ? "mirrors    " : "           "}${name} (${who}${name === defaultUpstream ? ", default" : ""})`;
 }
 

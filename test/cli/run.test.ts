@@ -9,6 +9,7 @@ import { exitCodeOf } from "../../src/cli/exit.ts";
 import { run } from "../../src/cli/run.ts";
 import type { CreateMirror, RunningMirror, StopSignal, World } from "../../src/cli/world.ts";
 import type { Config } from "../../src/config/schema.ts";
+import { fileOf } from "./stage.ts";
 
 const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -205,4 +206,16 @@ test("under an old Node the program says so in one line and exits 2", () => {
   const { status, stderr } = spawnSync(process.execPath, ["--import", older, main], { encoding: "utf8" });
   assert.equal(stderr, "wharfinger needs Node 24.15 or newer; this is 24.14.9\n");
   assert.equal(status, 2);
+});
+
+test("the start names every account, and warns of a helper that is not there", async (t) => {
+  const credentials = [{ username: "robot", password: "x" }, { helper: "there-is-none" }, { anonymous: true }];
+  const file = await fileOf(t, "config.yaml", JSON.stringify({ upstreams: { "docker.io": { credentials } } }));
+  const { seen, world, send } = stage();
+  const ended = run(["--config", file], world);
+  await until(() => seen.stderr.includes("warning: "));
+  send("SIGTERM");
+  assert.equal(await ended, 0);
+  assert.match(seen.stderr, /docker\.io \(as robot, helper there-is-none, anonymous, default\)/);
+  assert.match(seen.stderr, /warning: docker\.io: the program docker-credential-there-is-none is not there/);
 });

@@ -10,8 +10,8 @@ const facts: SummaryFacts = {
   admin: { host: "127.0.0.1", port: 5001 },
   hostName: "box",
   upstreams: [
-    { name: "docker.io", account: "robot" },
-    { name: "ghcr.io", account: undefined },
+    { name: "docker.io", accounts: ["robot", "helper pass"] },
+    { name: "ghcr.io", accounts: [] },
   ],
   defaultUpstream: "docker.io",
   offline: false,
@@ -23,7 +23,7 @@ test("it says version, address, upstreams, cache, admin addresses and what Docke
   assert.equal(
     summaryText(facts),
     `wharfinger 1.2.3 serves http://127.0.0.1:5000
-  mirrors    docker.io (as robot, default)
+  mirrors    docker.io (as robot, helper pass, default)
              ghcr.io (anonymous)
   cache      /var/lib/wharfinger, up to 50GiB
   admin      http://127.0.0.1:5001/metrics  http://127.0.0.1:5001/healthz  http://127.0.0.1:5001/readyz
@@ -47,7 +47,7 @@ test("listening on all addresses, it names the machine, and the daemon that plai
 
 test("where Docker Hub is not the default, Docker's mirror names it; where it is not served, there is none", () => {
   assert.match(summaryText({ ...facts, defaultUpstream: "ghcr.io" }), /\["http:\/\/127\.0\.0\.1:5000\/docker\.io"\]/);
-  const upstreams = [{ name: "ghcr.io", account: undefined }];
+  const upstreams = [{ name: "ghcr.io", accounts: [] }];
   assert.doesNotMatch(summaryText({ ...facts, defaultUpstream: "ghcr.io", upstreams }), /daemon\.json/);
 });
 
