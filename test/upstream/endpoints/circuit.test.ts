@@ -102,22 +102,15 @@ test("one question that is slow while others are answered changes nothing", asyn
   assert.equal(circuit.state, "closed");
 });
 
-test("a clock that is set back does not keep it open for ever", async () => {
-  const { circuit, clock, fail } = scene();
-  for (let time = 0; time < 3; time++) fail();
-  clock.jump(-86_400_000);
-  assert.ok(circuit.waitMs("miss", ONE) <= 60_000);
-});
-
 test("a clock that is set back before its time began ends that, and failures count on", () => {
-  const { circuit, clock, fail } = scene();
-  circuit.begin().answered();
+  const { ask, circuit, clock, fail } = scene();
+  ask().answered();
   clock.jump(-3_600_000);
   for (let time = 0; time < 3; time++) fail();
   assert.equal(circuit.state, "open");
-  assert.equal(circuit.waitMs("miss"), 500);
+  assert.equal(circuit.waitMs("miss", ONE), 500);
   clock.jump(-3_600_000);
-  assert.equal(circuit.waitMs("miss"), 0);
+  assert.equal(circuit.waitMs("miss", ONE), 0);
 });
 
 test("endpoints are asked in their order, those that failed for this question last", async () => {
