@@ -66,9 +66,10 @@ const apiUrl = httpUrl(apiUrlDoc.doc, apiUrlDoc.example)
 
 export const upstream = section("A registry to pull from.", {
   url: apiUrl,
-  endpoints: httpUrlList("More URLs of the same content, asked in this order where url does not answer.", [
-    "https://10.0.0.6:5000",
-  ]),
+  endpoints: httpUrlList(
+    "More URLs of the same content, asked in this order where url does not answer; on other sites without credentials.",
+    ["https://10.0.0.6:5000"],
+  ),
   hosts: hostList("Host header values that select this upstream.", ["mirror.example.com"]),
   allowPrivate: yesNo("May resolve to loopback, private and link-local addresses.", false),
   tls,
@@ -81,7 +82,7 @@ export const upstream = section("A registry to pull from.", {
   limits: section(
     "What we ask of the upstream at most. With workers, those that answer clients share as much again, for what passes unstored.",
     {
-      connections: count("Connections to the upstream at a time.", 64, 1024),
+      connections: count("Connections to the upstream at a time, of each kind (documents, blobs).", 64, 1024),
       requestsPerSecond: rate("Requests to the upstream per second; null = no limit.", 10, 100_000),
       bandwidth: optionalSize("Bytes from the upstream per second, all downloads together; null = no limit.", "20MiB"),
     },

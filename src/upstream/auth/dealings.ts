@@ -21,6 +21,7 @@ import { type Account, anonymousAccount, openAccounts } from "./account.ts";
 import { chooseAccount, eligible, fallbacks } from "./accounts.ts";
 import { Authorizer } from "./authorizer.ts";
 import { Guests } from "./guests.ts";
+import { judgeRealm } from "./realm.ts";
 
 export interface Dealing {
   readonly account: Account;
@@ -53,6 +54,8 @@ export interface DealingsParts {
   readonly rate: Rate | undefined;
   /** For a token server's answer. */
   readonly timeoutMs: number;
+  /** Where our credentials are for, by `url`. */
+  readonly home: URL;
 }
 
 export class Dealings {
@@ -77,7 +80,7 @@ export class Dealings {
    * @throws Failure `refused` or `limited` where no account may ask it now.
    */
   choose(endpoint: URL, repository: Repository, question: BudgetQuestion, passed: Passed = new Map()): Choice {
-    const { accounts, instead } = this.#candidates(repository, passed);
+    const { accounts, instead } = this.#candidates(endpoint, repository, passed);
     const candidates = accounts.map((account) => ({
       account: account.name,
       repositories: account.repositories,
@@ -91,7 +94,7 @@ export class Dealings {
 
   /** Would `choose` find one that is worth asking as? */
   hasOther(endpoint: URL, repository: Repository, question: BudgetQuestion, passed: Passed): boolean {
-    return this.#candidates(repository, passed).accounts.some(
+    return this.#candidates(endpoint, repository, passed).accounts.some(
       (account) =>
         !passed.has(account) &&
         account.findTrouble() === undefined &&
@@ -101,13 +104,18 @@ export class Dealings {
 
   /** What all accounts that are of use may together still ask of a repository at an endpoint. */
   budget(endpoint: URL, repository: Repository): BudgetView {
-    const { accounts } = this.#candidates(repository, new Map());
+    const { accounts } = this.#candidates(endpoint, repository, new Map());
     const good = accounts.filter((account) => account.findTrouble() === undefined);
     return addBudgets((good.length > 0 ? good : accounts).map((account) => account.budgetAt(endpoint).view));
   }
 
-  #candidates(repository: Repository, passed: Passed): Candidates {
-    const found = eligible(this.#accounts, repository);
+  /** Are our credentials for that place too? */
+  isShownAt(endpoint: URL): boolean {
+    return isSameSite(this.#parts.home, endpoint);
+  }
+
+  #candidates(endpoint: URL, repository: Repository, passed: Passed): Candidates {
+    const found = this.isShownAt(endpoint) ? eligible(this.#accounts, repository) : [];
     if (found.length === 0) return { accounts: [this.#anonymous], instead: undefined };
     const whyNot = (account: Account) => {
       const failure = passed.get(account);
@@ -158,4 +166,10 @@ export class Dealings {
     };
     return { account, budget, sender, exchange };
   }
+}
+
+/** As for token servers: one host, one registered domain, or one known registry; nothing in the clear that is not so at home. */
+function isSameSite(home: URL, endpoint: URL): boolean {
+  if (endpoint.protocol !== home.protocol && endpoint.protocol !== "https:") return false;
+  return "ask" in judgeRealm({ realm: endpoint.href, endpoint: home, tokenRealm: null, withCredential: true });
 }

@@ -47,6 +47,11 @@ export class Endpoints {
     return choice;
   }
 
+  /** One that is asked only where those before it were passed over. */
+  isLater(endpoint: Endpoint): boolean {
+    return endpoint !== this.all[0];
+  }
+
   /** Is there another than those tried that may be asked now? */
   hasOther(urgency: Urgency, repository: string, tried: ReadonlySet<Endpoint>): boolean {
     return this.all.some((endpoint) => !tried.has(endpoint) && endpoint.circuit.waitMs(urgency, repository) === 0);

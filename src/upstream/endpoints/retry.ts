@@ -47,6 +47,7 @@ export function planRetry(failed: FailedAttempt): number | undefined {
 function delayOf(failure: Failure, attempts: number, elsewhere: boolean, random: number): number | undefined {
   const { kind, retryAfterMs } = failure;
   if (kind === "limited") {
+    if (elsewhere) return 0;
     if (retryAfterMs === undefined || retryAfterMs > MAX_LIMITED_MS) return undefined;
     // Everybody who was told the same comes back at the same time otherwise.
     return retryAfterMs + FIRST_DELAY_MS * attempts * random;

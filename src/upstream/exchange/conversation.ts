@@ -101,7 +101,16 @@ export class Conversation {
     this.#dealings = new Dealings(name, options, {
       ...{ notices, clock, signature, transport: this.#transport, rate: this.#rate },
       timeoutMs: this.#timeouts.headersMs,
+      home: endpoints[0],
     });
+    if (options.credentials.length > 0) this.#tellStrangers(endpoints);
+  }
+
+  #tellStrangers(endpoints: readonly URL[]): void {
+    for (const endpoint of endpoints.filter((url) => !this.#dealings.isShownAt(url))) {
+      const message = `${this.#name}: no credentials are shown at ${endpoint.host}: it is of another site than url`;
+      this.#notices.emit("upstreamTrouble", { upstream: this.#name, message });
+    }
   }
 
   /** Headers only. */
@@ -182,6 +191,8 @@ export class Conversation {
     const { urgency, repository } = call;
     const leftMs = () => this.#timeouts.headersMs - Math.max(0, this.#clock.now() - startedAt);
     const tried = new Set<Endpoint>();
+    /** How it failed at the last endpoint that was asked. */
+    let before: Failure | undefined;
     for (let attempts = 1; ; attempts++) {
       const { endpoint, trial } = await this.#begin(call, tried, leftMs, signal);
       tried.add(endpoint);
@@ -193,10 +204,16 @@ export class Conversation {
         // What was broken off by the caller is the caller's reason, as everywhere.
         signal.throwIfAborted();
         if (!isFailure(error)) throw error;
+        const isNo = error instanceof Unbelieved;
+        const failure = isNo ? this.#doubted(error, before, repository) : error;
         const random = Math.random();
-        const delayMs = planRetry({ failure: error, attempts, leftMs: leftMs(), urgency, elsewhere, random });
-        if (delayMs === undefined) throw error;
-        this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: error.message });
+        const delayMs = planRetry({ failure, attempts, leftMs: leftMs(), urgency, elsewhere, random });
+        // The same no would come again, unless one of those before it can be asked by then.
+        const isVain =
+          isNo && !elsewhere && this.#endpoints.isLater(this.#endpoints.choose(urgency, repository).endpoint);
+        if (delayMs === undefined || isVain) throw failure;
+        this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: failure.message });
+        if (!isNo) before = failure;
         if (delayMs > 0) await pause(this.#clock, delayMs, signal);
       }
     }
@@ -242,16 +259,19 @@ export class Conversation {
     const time = new Deadline(this.#clock, signal);
     time.set(limitMs, `${this.#name} did not answer in time`);
     const passed = new Map<Account, Failure>();
+    const isLater = this.#endpoints.isLater(endpoint);
     try {
       for (;;) {
         const choice = this.#dealings.choose(url, call.repository, call, passed);
         const { account } = choice.dealing;
         try {
-          return await this.#askAs(choice, call, url, trial, time, use);
+          return await this.#askAs(choice, call, endpoint, trial, time, use);
         } catch (error) {
           if (time.signal.aborted || !isFailure(error) || !isOfAccount(error, account)) throw error;
           passed.set(account, error);
-          if (!this.#dealings.hasOther(url, call.repository, call, passed)) throw error;
+          if (!this.#dealings.hasOther(url, call.repository, call, passed)) {
+            throw isLater && error.kind === "refused" ? new Unbelieved(url, error) : error;
+          }
           this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: error.message });
         }
       }
@@ -264,7 +284,7 @@ export class Conversation {
   async #askAs<T>(
     { dealing, instead }: Choice,
     call: Call,
-    endpoint: URL,
+    endpoint: Endpoint,
     trial: Trial,
     time: Deadline,
     use: Use<T>,
@@ -272,12 +292,13 @@ export class Conversation {
     const { accept, range, at, kind, method, lane, repository, urgency } = call;
     const reply = await exchange(dealing.exchange, {
       ...{ kind, method, lane, repository, urgency },
-      url: at(endpoint),
+      url: at(endpoint.url),
       headers: { accept, ...(range === undefined ? {} : { range }) },
       ...{ signal: time.signal, trial },
     });
     const absence = isAbsence(reply) ? reply : this.#judged(call, reply, dealing.sender, dealing.budget.waitMs(call));
     if (absence !== undefined && instead !== undefined) throw instead;
+    if (absence !== undefined && this.#endpoints.isLater(endpoint)) throw new Unbelieved(endpoint.url);
     return absence ?? (isAbsence(reply) ? reply : await use(reply, time));
   }
 
@@ -299,6 +320,16 @@ export class Conversation {
     return this.#bandwidth?.limit(body) ?? body;
   }
 
+  /** What is told in the place of a no by an endpoint that is not the first. */
+  #doubted({ endpoint, cause }: Unbelieved, before: Failure | undefined, repository: Repository): Failure {
+    if (before?.kind === "limited") return before;
+    const why = before ?? this.#endpoints.troubleFor(repository);
+    const rest = why === undefined ? "" : ` (${why.message})`;
+    const no = isFailure(cause) ? "refuses this mirror" : "does not have it";
+    const message = `${this.#name}: ${endpoint.host} ${no}, and those before it do not answer${rest}`;
+    return new Failure("unreachable", message, why === undefined ? {} : { cause: why });
+  }
+
   #closed(waitMs: number, repository: Repository): Failure {
     const why = this.#endpoints.troubleFor(repository);
     const message = `${this.#name} does not answer${why === undefined ? "" : ` (${why.message})`}; it is asked again in ${Math.ceil(waitMs / 1000)} s`;
@@ -318,6 +349,19 @@ export class Conversation {
         if (received > 0) this.#notices.emit("upstreamBytes", { upstream: this.#name, bytes: received });
       },
     };
+  }
+}
+
+/**
+ * A no by an endpoint that is asked in the place of another: copies lag behind and know other accounts, so that it says nothing
+ * of what the first one has.
+ */
+class Unbelieved extends Failure {
+  readonly endpoint: URL;
+
+  constructor(endpoint: URL, cause?: Failure) {
+    super("unreachable", `${endpoint.host} does not have it`, cause === undefined ? {} : { cause });
+    this.endpoint = endpoint;
   }
 }
 

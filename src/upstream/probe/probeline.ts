@@ -82,6 +82,7 @@ export function openProbeLine(options: ProbeLineOptions): ProbeLine {
       transport,
       rate: undefined,
       timeoutMs: timeouts.headersMs,
+      home: endpoint,
     },
   );
   const { dealing } = dealings.choose(endpoint, SOME_REPOSITORY, { kind: "ping", method: "GET" });

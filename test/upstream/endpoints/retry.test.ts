@@ -61,6 +61,7 @@ test("a wait that the upstream asks for is kept where it is short", () => {
   assert.equal(plan(limited(1000), { attempts: 2 }), 1100);
   assert.equal(plan(limited(60_000)), undefined);
   assert.equal(plan(limited()), undefined);
+  assert.equal(plan(limited(60_000), { elsewhere: true }), 0, "another endpoint counts for itself");
   assert.equal(plan(status(503, { retryAfterMs: 1500 })), 1500);
   assert.equal(plan(status(503, { retryAfterMs: 60_000 })), undefined);
 });
