@@ -14,6 +14,7 @@ import { type Choice, Dealings } from "../auth/dealings.ts";
 import type { Trial } from "../endpoints/circuit.ts";
 import { type Endpoint, Endpoints } from "../endpoints/endpoints.ts";
 import { planRetry } from "../endpoints/retry.ts";
+import { RetryBudget } from "../endpoints/retrybudget.ts";
 import { Bandwidth } from "../limits/bandwidth.ts";
 import type { BudgetView } from "../limits/budget.ts";
 import { Rate } from "../limits/rate.ts";
@@ -70,6 +71,7 @@ export class Conversation {
   readonly #transport: Transport;
   readonly #endpoints: Endpoints;
   readonly #dealings: Dealings;
+  readonly #retries: RetryBudget;
   /** Small answers queue here and not in the transport, which knows no urgency. */
   readonly #slots: Slots;
   readonly #rate: Rate | undefined;
@@ -84,6 +86,7 @@ export class Conversation {
   ) {
     const { notices, clock, signature = "wharfinger", network } = surroundings;
     this.#name = name;
+    this.#retries = new RetryBudget(surroundings.clock);
     this.#clock = clock;
     this.#notices = notices;
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
@@ -191,6 +194,7 @@ export class Conversation {
     const { urgency, repository } = call;
     const leftMs = () => this.#timeouts.headersMs - Math.max(0, this.#clock.now() - startedAt);
     const tried = new Set<Endpoint>();
+    this.#retries.note();
     /** How it failed at the last endpoint that was asked. */
     let before: Failure | undefined;
     for (let attempts = 1; ; attempts++) {
@@ -211,7 +215,7 @@ export class Conversation {
         // The same no would come again, unless one of those before it can be asked by then.
         const isVain =
           isNo && !elsewhere && this.#endpoints.isLater(this.#endpoints.choose(urgency, repository).endpoint);
-        if (delayMs === undefined || isVain) throw failure;
+        if (delayMs === undefined || isVain || !(elsewhere || this.#retries.take())) throw failure;
         this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: failure.message });
         if (!isNo) before = failure;
         if (delayMs > 0) await pause(this.#clock, delayMs, signal);
