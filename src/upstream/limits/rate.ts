@@ -1,8 +1,9 @@
 /**
  * Our own limit on requests per second: a token bucket, and a line of those who wait for a token.
  *
- * The invariant: in no time span are more requests let go than the rate allows for it and one burst, of a second's worth
- * or one request, whichever is more. A timer runs only while somebody waits.
+ * The invariant: in no time span are more requests sent than the rate allows for it, one burst (of a second's worth or one
+ * request, whichever is more), and what follows from requests that had their turn (a redirect, an answer to a challenge),
+ * which is sent at once: those who wait pay for it, up to `MAX_DEBT` bursts. A timer runs only while somebody waits.
  */
 import { Failure } from "../../base/failure.ts";
 import type { Standing } from "./fairqueue.ts";
@@ -12,6 +13,8 @@ export type RateOptions = Pick<LineOptions, "upstream" | "clock" | "patienceMs">
 
 /** No more may wait than have their turn in this time: who would wait longer is better told at once. */
 const LONGEST_LINE_MS = 15_000;
+/** In bursts: more than a second's worth of questions, each of which has led to a challenge, a token and redirects. */
+const MAX_DEBT = 12;
 /** What is missing to a whole token for want of precision. */
 const ROUNDING = 1e-6;
 
@@ -35,7 +38,7 @@ export class Rate {
       ...options,
       setting: "requestsPerSecond",
       places: Math.max(1, Math.floor((perSecond * LONGEST_LINE_MS) / 1000)),
-      retryAfterMs: () => Math.ceil(((this.#line.size + 1) * 1000) / perSecond),
+      retryAfterMs: () => Math.ceil(((this.#line.size + 1 - Math.min(0, this.#tokens)) * 1000) / perSecond),
     });
   }
 
@@ -61,7 +64,7 @@ export class Rate {
   /** For a request that follows from one that had its turn, and waits for none: those to come wait for it. */
   charge(): void {
     this.#count();
-    this.#tokens = Math.max(-this.#burst, this.#tokens - 1);
+    this.#tokens = Math.max(-MAX_DEBT * this.#burst, this.#tokens - 1);
   }
 
   /** Ends all waits, and those to come. */

@@ -151,3 +151,18 @@ test("what follows from a request that had its turn waits for none, and those to
   await next;
   assert.equal(clock.pending, 0);
 });
+
+test("what follows from one question is paid for by those to come, also where it is more than a burst", async () => {
+  const clock = new ManualClock();
+  const rate = new Rate(1, { upstream: "reg.test", clock });
+  await rate.take(never);
+  for (let hop = 0; hop < 5; hop++) rate.charge();
+  let taken = false;
+  const next = rate.take(never).then(() => {
+    taken = true;
+  });
+  await clock.advance(5900);
+  assert.equal(taken, false);
+  await clock.advance(200);
+  await next;
+});
