@@ -34,6 +34,9 @@ import type { Urgency } from "./urgency.ts";
 
 export type { UpstreamSurroundings } from "./exchange/conversation.ts";
 
+/** In the line for a blob's connection: a client waits for headers for 30 s, and it may have waited for something else before. */
+const BLOB_PATIENCE_MS = { miss: 20_000, refresh: 10_000 };
+
 export const MAX_LIST_BYTES = 4 * 1024 * 1024;
 
 /** Opens no connection yet. @throws Failure `invalid` for a bad `url` or an unreadable TLS file. */
@@ -53,7 +56,9 @@ class HttpUpstream implements Upstream {
     const others = (options.endpoints ?? []).map((url) => parseEndpoint(name, url));
     this.#conversation = new Conversation(name, [first, ...others], options, surroundings);
     const { clock } = surroundings;
-    this.#blobSlots = new Slots(options.limits.connections, { upstream: name, setting: "connections", clock });
+    this.#blobSlots = new Slots(options.limits.connections, {
+      ...{ upstream: name, setting: "connections", clock, patienceMs: BLOB_PATIENCE_MS },
+    });
     this.#hasReferrers = findKnownAt(first)?.referrers !== false;
   }
 
