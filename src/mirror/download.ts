@@ -9,6 +9,7 @@ import { type Clock, pause } from "../base/clock.ts";
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Ingest, Lane } from "../store/blobstore.ts";
+import { Deadline } from "../upstream/exchange/deadline.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import {
   beginCourse,
@@ -64,6 +65,8 @@ interface Piece {
 
 const UNTROUBLED = { lane: undefined, answered: false, trouble: undefined };
 
+/** Whoever has not answered by then is far. */
+const LOOK_MS = 2000;
 const TICK_MS = 250;
 /** New connections first have to gain speed. */
 const SETTLING_TICKS = 1;
@@ -114,8 +117,11 @@ export class Download {
     const { segments, upstream } = route.source;
     if (segments === 1 || sizeHint < SEGMENTED_FROM_BYTES) return beginCourse(1);
     if (!pace.isKnown) {
-      // What it says of the blob itself, the request for it will say again.
-      await this.#timed(() => upstream.headBlob(route.repository, digest, this.#signal)).catch(() => {});
+      // What it says of the blob itself, the request for it will say again; and silence must not be waited for twice.
+      const time = new Deadline(this.#options.clock, this.#signal);
+      time.set(LOOK_MS, `${upstream.name} did not answer in time`);
+      await this.#timed(() => upstream.headBlob(route.repository, digest, time.signal)).catch(() => {});
+      time.lift();
       this.#signal.throwIfAborted();
     }
     return beginCourse(pace.mayBeSlow ? segments : 1);

@@ -25,7 +25,7 @@ import type { Fills } from "./fills.ts";
 import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
-import { PATIENCE_MS } from "./patience.ts";
+import { inTime, PATIENCE_MS } from "./patience.ts";
 import { Promises } from "./promises.ts";
 import { Renewals } from "./renewals.ts";
 import type { Route } from "./route.ts";
@@ -104,28 +104,34 @@ export class LocalOrigin implements Origin {
   }
 
   sightTag(route: Route, tag: Tag): Flown<Sighting | Absence | undefined> {
-    return this.#sighting.run(tagKey(route, tag), () =>
-      this.#troubled(route, tag, async () => {
-        const seen = await this.#look(route, tag);
-        if (seen === undefined || isAbsence(seen)) return seen;
-        const { sighting, old } = seen;
-        if (old !== undefined && old.manifest.digest !== sighting.digest) {
-          const { upstream } = route;
-          const cost = await this.#renewals.costOf(old.manifest);
-          const budget = route.source.upstream.budget(route.repository);
-          // Whoever is told of a new image comes for it next, and must not find that it cannot be had.
-          if (isTight(budget, this.#promises.of(upstream) + cost))
-            return await this.#renewed(route, tag, old, sighting);
-          if (budget?.limit !== undefined) this.#promises.make(upstream, keyOf(route, sighting.digest), cost);
-        }
-        await this.#tell(route, tag, sighting);
-        return sighting;
-      }),
+    return this.#timed(
+      route,
+      this.#sighting.run(tagKey(route, tag), () =>
+        this.#troubled(route, tag, async () => {
+          const seen = await this.#look(route, tag);
+          if (seen === undefined || isAbsence(seen)) return seen;
+          const { sighting, old } = seen;
+          if (old !== undefined && old.manifest.digest !== sighting.digest) {
+            const { upstream } = route;
+            const cost = await this.#renewals.costOf(old.manifest);
+            const budget = route.source.upstream.budget(route.repository);
+            // Whoever is told of a new image comes for it next, and must not find that it cannot be had.
+            if (isTight(budget, this.#promises.of(upstream) + cost))
+              return await this.#renewed(route, tag, old, sighting);
+            if (budget?.limit !== undefined) this.#promises.make(upstream, keyOf(route, sighting.digest), cost);
+          }
+          await this.#tell(route, tag, sighting);
+          return sighting;
+        }),
+      ),
     );
   }
 
   refreshTag(route: Route, tag: Tag): Flown<Fetched | Absence> {
-    return this.#refreshing.run(tagKey(route, tag), () => this.#troubled(route, tag, () => this.#refresh(route, tag)));
+    return this.#timed(
+      route,
+      this.#refreshing.run(tagKey(route, tag), () => this.#troubled(route, tag, () => this.#refresh(route, tag))),
+    );
   }
 
   async #refresh(route: Route, tag: Tag): Promise<Fetched | Absence> {
@@ -235,12 +241,20 @@ export class LocalOrigin implements Origin {
   }
 
   fetchManifest(route: Route, digest: Digest): Flown<Fetched | Absence> {
-    return this.#fetching.run(keyOf(route, digest), async () => {
-      const stored = await this.#parts.shelf.find(digest);
-      return stored === undefined
-        ? await this.#fetchByDigest(route, digest, "miss")
-        : await this.#confirm(route, stored);
-    });
+    return this.#timed(
+      route,
+      this.#fetching.run(keyOf(route, digest), async () => {
+        const stored = await this.#parts.shelf.find(digest);
+        return stored === undefined
+          ? await this.#fetchByDigest(route, digest, "miss")
+          : await this.#confirm(route, stored);
+      }),
+    );
+  }
+
+  /** Whoever comes again joins what still runs. */
+  #timed<T>(route: Route, { outcome, joined }: Flown<T>): Flown<T> {
+    return { outcome: inTime(this.#parts.clock, route.upstream, outcome), joined };
   }
 
   confirmBlob(route: Route, digest: Digest): Flown<BlobHead | Absence> {

@@ -1,12 +1,15 @@
 /**
- * How long a client waits for an upstream when something stored could be served instead. The work goes on behind a client
- * whose patience ends, and the next one finds what it brought.
+ * How long a client waits for an upstream: briefly when something stored could be served instead, and never so long that it
+ * gives up by itself. The work goes on behind a client whose time ends, and the next one finds what it brought.
  */
 import type { Clock } from "../base/clock.ts";
+import { Failure } from "../base/failure.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Caller } from "./caller.ts";
 
 export const PATIENCE_MS = 2000;
+/** Clients give up on an answer's beginning after 30 s. */
+const MOST_MS = 25_000;
 
 /** Undefined where patience ended first. */
 export function withPatience<T>(clock: Clock, work: Promise<T>, caller: Caller): Promise<T | undefined> {
@@ -15,4 +18,17 @@ export function withPatience<T>(clock: Clock, work: Promise<T>, caller: Caller):
     const cancel = clock.after(PATIENCE_MS, () => resolve(undefined));
     unlessAborted(work, caller.signal).then(resolve, reject).finally(cancel);
   });
+}
+
+/** However many questions a piece of work asks. @throws Failure `unreachable` when its time ends first. */
+export function inTime<T>(clock: Clock, upstream: string, work: Promise<T>): Promise<T> {
+  const inTime = new Promise<T>((resolve, reject) => {
+    const cancel = clock.after(MOST_MS, () =>
+      reject(new Failure("unreachable", `${upstream} did not answer in time`, { timedOut: true })),
+    );
+    work.then(resolve, reject).finally(cancel);
+  });
+  // Whoever waits may have left by then.
+  inTime.catch(() => {});
+  return inTime;
 }

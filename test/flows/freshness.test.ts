@@ -308,3 +308,27 @@ test("an older answer that comes late does not roll a tag back, and is the answe
     assert.deepEqual((await clock.during(get(tag))).body, fresh.manifest);
   });
 });
+
+test("whoever has to wait for all of it is told after 25 s, however many questions it takes, and joins when it comes again", async () => {
+  await staged(async ({ upstream, mirror, clock }) => {
+    upstream.shelves.add("library/demo", fresh, "2");
+    const tag = `${mirror.url}/v2/library/demo/manifests/2`;
+    const head = upstream.gate({ kind: "manifest", method: "HEAD" }, "headers", 1);
+    const body = upstream.gate({ kind: "manifest", method: "GET" }, "headers", 1);
+    const first = get(tag);
+    await head.reached;
+    await clock.advance(18_000);
+    head.release();
+    await body.reached;
+    await clock.advance(7000);
+    const { status, headers } = await first;
+    assert.deepEqual([status, headers["cache-status"]], [504, "wharfinger; fwd=miss; detail=unreachable"]);
+    const second = get(tag);
+    body.release();
+    assert.deepEqual((await clock.during(second)).body, fresh.manifest);
+    assert.deepEqual(
+      upstream.requests.map(({ method }) => method),
+      ["HEAD", "GET"],
+    );
+  });
+});

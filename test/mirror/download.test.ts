@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Failure, isFailure } from "../../src/base/failure.ts";
 import { Download } from "../../src/mirror/download.ts";
+import { FIRST_PIECE_BYTES } from "../../src/mirror/fillpolicy.ts";
 import { Pace } from "../../src/mirror/pace.ts";
 import { makeRoute } from "../../src/mirror/route.ts";
 import { parseRepository } from "../../src/oci/reference.ts";
@@ -189,6 +190,21 @@ test("one request is enough: near by, for small blobs, and where the configurati
     assert.equal(made.upstream.heads, 0);
     await assertStored(made);
   }
+});
+
+test("an upstream that does not say how far it is has two seconds for that, and is taken for far", async () => {
+  await using made = await begin();
+  made.upstream.silent = true;
+  const running = made.start();
+  await made.until(() => made.upstream.heads === 1);
+  await made.clock.advance(1999);
+  assert.equal(made.upstream.requests.length, 0);
+  await made.clock.advance(1);
+  await made.until(() => made.upstream.requests.length === 1);
+  assert.equal(made.upstream.requests[0]?.range?.end, FIRST_PIECE_BYTES - 1);
+  await made.finish();
+  await running;
+  await assertStored(made);
 });
 
 test("an upstream that ignores ranges sends the whole once", async () => {

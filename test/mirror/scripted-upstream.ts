@@ -63,6 +63,8 @@ export class ScriptedUpstream implements Upstream {
   /** How urgent each of them was. */
   readonly urgencies: (Urgency | undefined)[] = [];
   heads = 0;
+  /** HEADs are not answered. */
+  silent = false;
   readonly #content: Content;
   readonly #clock: ManualClock;
   /** How a request is answered; undefined as it should be. Throws what it returns as an error. */
@@ -102,8 +104,9 @@ export class ScriptedUpstream implements Upstream {
     return request.answer(signal, this.saysSize(number));
   }
 
-  async headBlob() {
+  async headBlob(_repository: string, _digest: Digest, signal: AbortSignal) {
     this.heads += 1;
+    if (this.silent) await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
     this.#clock.jump(ANSWERS_AFTER_MS);
     return { sizeBytes: this.#content.sizeBytes };
   }
