@@ -20,6 +20,7 @@ export class Tags {
   readonly #repositories: Repositories;
   readonly #find;
   readonly #put;
+  readonly #any;
   readonly #names;
   /** Rows as they stand in the database, where it has no other writer. */
   readonly #held: LRUCache<string, TagEntry> | undefined;
@@ -33,6 +34,7 @@ export class Tags {
       "INSERT INTO tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?) " +
         "ON CONFLICT DO UPDATE SET digest = excluded.digest, checked_at = excluded.checked_at",
     );
+    this.#any = database.prepare("SELECT 1 FROM tags WHERE repository = ? LIMIT 1");
     this.#names = database.prepare("SELECT tag FROM tags WHERE repository = ? ORDER BY tag");
   }
 
@@ -52,6 +54,11 @@ export class Tags {
   put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
     this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
     this.#held?.set(tagKey(place, tag), { digest, checkedAt });
+  }
+
+  hasAny(place: Place): boolean {
+    const id = this.#repositories.findId(place);
+    return id !== undefined && this.#any.get(id) !== undefined;
   }
 
   /** The tags we know of a repository, in lexical order: what can be pulled without the upstream. */

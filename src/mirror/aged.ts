@@ -11,7 +11,6 @@ import type { Emitter } from "../base/notices.ts";
 import { Singleflight, unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
-import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { type Absence, isAbsence, type ListPage } from "../upstream/upstream.ts";
 import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";
@@ -19,10 +18,10 @@ import { type AbsentAnswer, absent } from "./absent.ts";
 import type { Caller } from "./caller.ts";
 import { judgeFreshness, mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
-import { withPatience } from "./patience.ts";
+import { PATIENCE_MS, silenceOf, withPatience } from "./patience.ts";
 import type { Route } from "./route.ts";
 import { type RememberedTrouble, restMs } from "./troubles.ts";
-import type { StaleReason, Verdict } from "./verdict.ts";
+import { reasonOf, type StaleReason, type Verdict } from "./verdict.ts";
 
 export interface AgedPage {
   readonly page: ListPage;
@@ -31,9 +30,12 @@ export interface AgedPage {
   readonly warning?: string;
 }
 
-/** Which list is wanted; `query` is the upstream's. */
+/**
+ * Which list is wanted; `query` is the upstream's. `spare`: whoever asks has something else to give, and waits as one does
+ * who has an old list.
+ */
 export type ListQuestion =
-  | { readonly of: "tags"; readonly query: string }
+  | { readonly of: "tags"; readonly query: string; readonly spare?: boolean }
   | { readonly of: "referrers"; readonly digest: Digest; readonly query: string };
 
 /** Lists as the upstream sent them, fresh enough. */
@@ -82,15 +84,21 @@ export class AgedPages implements Pages {
     const freshness = held === undefined ? "revalidate" : judgeFreshness(held.checkedAt, policy, clock.now());
     if (held !== undefined && freshness === "use") return this.#aged(route, held, undefined);
     const servable = held !== undefined && mayServeStale(held.checkedAt, policy, clock.now()) ? held : undefined;
-    const trouble = servable === undefined ? undefined : this.#findTrouble(route, what);
-    if (servable !== undefined && trouble !== undefined) return this.#stale(route, servable, trouble);
-    const flight = this.#fetch(route, what, question, servable === undefined ? "miss" : "refresh");
+    const spare = question.of === "tags" && question.spare === true;
+    const waits = servable === undefined && !spare;
+    const trouble = waits ? undefined : this.#findTrouble(route, what);
+    if (trouble !== undefined) {
+      if (servable === undefined) throw trouble;
+      return this.#stale(route, servable, trouble);
+    }
+    const flight = this.#fetch(route, what, question, waits ? "miss" : "refresh");
     if (held !== undefined && freshness === "useAndRefresh") return this.#aged(route, held, "refreshing");
     try {
-      if (servable === undefined)
-        return this.#fetched(await unlessAborted(flight.outcome, caller.signal), flight, held);
+      if (waits) return this.#fetched(await unlessAborted(flight.outcome, caller.signal), flight, held);
       const page = await withPatience(clock, flight.outcome, caller);
-      return page === undefined ? this.#aged(route, servable, "unreachable") : this.#fetched(page, flight, held);
+      if (page !== undefined) return this.#fetched(page, flight, held);
+      if (servable !== undefined) return this.#aged(route, servable, "unreachable");
+      throw silenceOf(route.upstream);
     } catch (error) {
       caller.signal.throwIfAborted();
       if (servable === undefined || !isFailure(error)) throw error;
@@ -114,10 +122,6 @@ export class AgedPages implements Pages {
   /** Why the upstream is not asked for what can be served stale. */
   #findTrouble(route: Route, what: string): Failure | undefined {
     const now = this.#parts.clock.now();
-    const budget = route.source.upstream.budget(route.repository);
-    if (budget !== undefined && budget.closedUntil > now) {
-      return failureOfBudget(route.upstream, budget, budget.closedUntil - now);
-    }
     const trouble = this.#troubles.get(`${placeKey(route)} ${what}`);
     if (trouble === undefined) return undefined;
     const leftMs = trouble.until - now;
@@ -126,8 +130,7 @@ export class AgedPages implements Pages {
   }
 
   #stale(route: Route, held: Held, failure: Failure): AgedPage {
-    const reason = failure.kind === "limited" || failure.kind === "unreachable" ? failure.kind : "other";
-    return { ...this.#aged(route, held, reason), warning: failure.message };
+    return { ...this.#aged(route, held, reasonOf(failure)), warning: failure.message };
   }
 
   #fetch(route: Route, what: string, question: ListQuestion, urgency: Urgency) {
@@ -135,10 +138,15 @@ export class AgedPages implements Pages {
     return this.#running.run(key, async () => {
       const { clock } = this.#parts;
       const checkedAt = clock.now();
-      const page = await this.#ask(route, question, urgency).catch((error: unknown) => {
-        if (isFailure(error)) this.#troubles.set(key, { failure: error, until: clock.now() + restMs(error) });
-        throw error;
-      });
+      const remember = (failure: Failure) => this.#troubles.set(key, { failure, until: clock.now() + restMs(failure) });
+      // Of those who come while it is silent only the first waits.
+      const cancel = clock.after(PATIENCE_MS, () => remember(silenceOf(route.upstream)));
+      const page = await this.#ask(route, question, urgency)
+        .catch((error: unknown) => {
+          if (isFailure(error)) remember(error);
+          throw error;
+        })
+        .finally(cancel);
       this.#troubles.delete(key);
       if (isAbsence(page)) {
         this.#parts.absences.remember(route, what, page);

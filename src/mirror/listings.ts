@@ -31,7 +31,7 @@ export interface ListAnswer {
 export interface ListingParts {
   readonly pages: Pages;
   readonly manifests: Manifests;
-  readonly tags: Pick<Tags, "namesOf">;
+  readonly tags: Pick<Tags, "namesOf" | "hasAny">;
   readonly repositories: Pick<Repositories, "list">;
 }
 
@@ -58,7 +58,8 @@ export class Listings {
     if (paging.n === 0) return tagList(route, [], { cache: "none" }, undefined);
     const query = upstreamQuery(paging);
     try {
-      const found = await this.#parts.pages.find(route, { of: "tags", query }, caller);
+      const spare = this.#parts.tags.hasAny(route);
+      const found = await this.#parts.pages.find(route, { of: "tags", query, spare }, caller);
       if ("absence" in found) return found;
       const tags = strings(parseObject(found.page.bytes, "tag list")["tags"]);
       return { ...tagList(route, tags, found.verdict, found.page.nextQuery), ...ageOf(found) };

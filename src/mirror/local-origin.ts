@@ -25,7 +25,7 @@ import type { Fills } from "./fills.ts";
 import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
-import { inTime, PATIENCE_MS } from "./patience.ts";
+import { inTime, PATIENCE_MS, silenceOf } from "./patience.ts";
 import { Promises } from "./promises.ts";
 import { Renewals } from "./renewals.ts";
 import type { Route } from "./route.ts";
@@ -58,8 +58,6 @@ interface Seen {
   readonly old: Servable | undefined;
 }
 
-/** Longer than a question takes that is not answered. */
-const SILENCE_MS = 30_000;
 const MAX_EXPECTED = 20_000;
 const MAX_EXPECTED_TAGS = 100;
 
@@ -224,10 +222,7 @@ export class LocalOrigin implements Origin {
    */
   async #troubled<T>(route: Route, tag: Tag, work: () => Promise<T>): Promise<T> {
     const { clock, troubles } = this.#parts;
-    const cancel = clock.after(PATIENCE_MS, () => {
-      const silence = { timedOut: true, retryAfterMs: SILENCE_MS };
-      troubles.remember(route, tag, new Failure("unreachable", `${route.upstream} does not answer in time`, silence));
-    });
+    const cancel = clock.after(PATIENCE_MS, () => troubles.remember(route, tag, silenceOf(route.upstream)));
     try {
       const answer = await work();
       troubles.forget(route, tag);

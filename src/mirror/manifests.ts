@@ -5,7 +5,7 @@
  * still young enough.
  */
 import type { Clock } from "../base/clock.ts";
-import { type Failure, isFailure } from "../base/failure.ts";
+import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
@@ -23,7 +23,7 @@ import { withPatience } from "./patience.ts";
 import { mayRead } from "./permission.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
-import type { StaleReason, Verdict } from "./verdict.ts";
+import { reasonOf, type StaleReason, type Verdict } from "./verdict.ts";
 
 export interface ManifestAnswer {
   readonly digest: Digest;
@@ -222,10 +222,6 @@ export class Manifests {
     const verdict: Verdict = { cache: "stale", ttlMs: route.source.freshness.tags - ageMs, reason };
     return { ...full(stored, verdict), ageMs, warning: why ?? STALE_TEXT[reason] };
   }
-}
-
-function reasonOf(failure: Failure): StaleReason {
-  return failure.kind === "limited" || failure.kind === "unreachable" ? failure.kind : "other";
 }
 
 const STALE_TEXT: Record<StaleReason, string> = {

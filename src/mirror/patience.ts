@@ -20,6 +20,14 @@ export function withPatience<T>(clock: Clock, work: Promise<T>, caller: Caller):
   });
 }
 
+/** So long is an upstream taken for silent that ended a client's patience: more than one question takes that is not answered. */
+const QUIET_MS = 30_000;
+
+export function silenceOf(upstream: string): Failure {
+  const silence = { timedOut: true, retryAfterMs: QUIET_MS };
+  return new Failure("unreachable", `${upstream} does not answer in time`, silence);
+}
+
 /** However many questions a piece of work asks. @throws Failure `unreachable` when its time ends first. */
 export function inTime<T>(clock: Clock, upstream: string, work: Promise<T>): Promise<T> {
   const inTime = new Promise<T>((resolve, reject) => {

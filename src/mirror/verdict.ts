@@ -1,9 +1,15 @@
 /**
  * How the cache took part in an answer. The front writes it as `Cache-Status` (RFC 9211), the metrics as a label.
  */
+import type { Failure } from "../base/failure.ts";
 import type { CacheLabel } from "./notices.ts";
 
 export type StaleReason = "unreachable" | "limited" | "refreshing" | "offline" | "other";
+
+/** Why what is stored is served instead. */
+export function reasonOf({ kind }: Failure): StaleReason {
+  return kind === "limited" || kind === "unreachable" ? kind : "other";
+}
 
 export type Verdict =
   /** From the store, no upstream asked. `ttlMs` is how long a tag stays fresh. */

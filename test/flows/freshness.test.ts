@@ -268,6 +268,25 @@ test("a moved tag whose content the limited upstream will not give is served as 
   });
 });
 
+test("with a silent upstream the tags that are known are told after two seconds, and to all who follow at once", async () => {
+  await staged(async ({ upstream, mirror, clock }) => {
+    const gate = upstream.gate({ kind: "tags" }, "headers", 1);
+    const list = `${mirror.url}/v2/library/demo/tags/list`;
+    const first = get(list);
+    await gate.reached;
+    await clock.advance(2000);
+    for (const answer of [await first, await get(list), await get(list)]) {
+      assert.deepEqual(JSON.parse(answer.body.toString()), { name: "library/demo", tags: ["1"] });
+      assert.match(String(answer.headers["cache-status"]), /detail=stale$/);
+    }
+    assert.equal(upstream.count({ kind: "tags" }), 1);
+    upstream.shelves.add("library/demo", fresh, "2");
+    gate.release();
+    await clock.advance(30_000);
+    assert.deepEqual(JSON.parse((await clock.during(get(list))).body.toString()).tags, ["1", "2"]);
+  });
+});
+
 for (const [age, what] of [
   [30 * MINUTE, "refreshed behind"],
   [2 * HOUR, "confirmed"],
