@@ -27,6 +27,8 @@ export interface Flow {
   resume(): void;
   /** Ends it at once. May be called at any time, and more than once. */
   destroy(): void;
+  /** For how many milliseconds until now limits of our own kept it from bringing anything; none where it does not say. */
+  keptMs?(): number;
 }
 
 /** A stream as a flow, for what has to be decoded or was received otherwise: one copy. */

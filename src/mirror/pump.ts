@@ -30,7 +30,7 @@ const SKIP_SPACE_BYTES = 64 * 1024;
  * @throws whatever the body or the ingest fails with.
  */
 export function pump(flow: Flow, lane: Lane, { skipBytes, limitBytes, goesOn, clock }: PumpOptions): Promise<void> {
-  const watch = new TrickleWatch(clock);
+  const watch = new TrickleWatch(clock, () => flow.keptMs?.() ?? 0);
   return new Promise<void>((resolve, reject) => {
     let skip = skipBytes;
     const waste = skipBytes > 0 ? new Uint8Array(SKIP_SPACE_BYTES) : undefined;
@@ -70,7 +70,7 @@ export function pump(flow: Flow, lane: Lane, { skipBytes, limitBytes, goesOn, cl
   }).finally(() => watch.end());
 }
 
-/** Sees that something comes, but while we say no ourselves. */
+/** Sees that something comes, in a minute in which nothing of ours keeps it from coming. */
 class TrickleWatch {
   readonly #clock: Clock;
   #bytes = 0;
@@ -78,13 +78,25 @@ class TrickleWatch {
   /** At any time since the last look. */
   #wasHeld = false;
   #cancel: (() => void) | undefined;
+  /** For how long our own limits have kept the body. */
+  readonly #findKeptMs: () => number;
+  /** As much of that as was there at the last look. */
+  #keptMs = 0;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, findKeptMs: () => number) {
     this.#clock = clock;
+    this.#findKeptMs = findKeptMs;
   }
 
-  start(onTrickle: () => void): void {
-    this.#cancel = this.#clock.after(TRICKLE_MS, () => {
+  start(onTrickle: () => void, inMs = TRICKLE_MS): void {
+    this.#cancel = this.#clock.after(inMs, () => {
+      const keptMs = this.#findKeptMs();
+      const missingMs = Math.min(TRICKLE_MS, keptMs - this.#keptMs);
+      this.#keptMs = keptMs;
+      if (missingMs > 0) {
+        this.start(onTrickle, missingMs);
+        return;
+      }
       const trickles = !this.#wasHeld && this.#bytes < TRICKLE_BYTES;
       this.#bytes = 0;
       this.#wasHeld = this.#held;

@@ -36,12 +36,12 @@ class PlayedLane implements Lane {
   close(): void {}
 }
 
-function start() {
+function start(keptMs = () => 0) {
   const clock = new ManualClock();
   const body = new Readable({ read() {} });
   const lane = new PlayedLane();
   const options = { skipBytes: 0, limitBytes: Number.POSITIVE_INFINITY, goesOn: false, clock };
-  const pumped = pump(flowOf(body), lane, options);
+  const pumped = pump({ ...flowOf(body), keptMs }, lane, options);
   pumped.catch(() => {});
   return { clock, body, lane, pumped };
 }
@@ -72,4 +72,19 @@ test("a body that our own disk makes wait is none of those, and has a minute aga
   await clock.advance(0);
   await pumped;
   assert.deepEqual([lane.position, clock.pending], [200, 0]);
+});
+
+test("what our own limits keep from coming is not missing: a minute is one in which it could have come", async () => {
+  let keptMs = 0;
+  const { clock, body, pumped } = start(() => keptMs);
+  for (let minute = 0; minute < 10; minute += 1) {
+    keptMs += 59_000;
+    await clock.advance(60_000);
+  }
+  assert.equal(body.destroyed, false);
+  await clock.advance(49_000);
+  assert.equal(body.destroyed, false);
+  await clock.advance(1000);
+  await assert.rejects(pumped, /next to nothing/);
+  assert.equal(clock.pending, 0);
 });

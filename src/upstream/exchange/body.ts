@@ -128,6 +128,10 @@ class MeasuredFlow implements Flow {
     this.#source.resume();
   }
 
+  keptMs(): number {
+    return this.#source.keptMs?.() ?? 0;
+  }
+
   destroy(): void {
     this.#source.destroy();
     this.#end();

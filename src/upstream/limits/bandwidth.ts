@@ -55,6 +55,7 @@ export class Bandwidth {
         this.#bytes = Math.min(this.#burst, this.#bytes + bytes);
         if (this.waiting === 0) this.#rest();
       },
+      now: () => this.#clock.now(),
     });
   }
 
@@ -129,6 +130,7 @@ interface Till {
   ask(flow: LimitedFlow, isFresh: boolean): number;
   /** It asks for nothing any more, and did not use so much of what it was granted. */
   giveBack(flow: LimitedFlow, bytes: number): void;
+  now(): number;
 }
 
 class LimitedFlow implements Flow {
@@ -143,6 +145,9 @@ class LimitedFlow implements Flow {
   #held = false;
   #resumed = false;
   #over = false;
+  /** Since when it waits to be granted something. */
+  #waitsSince: number | undefined;
+  #keptMs = 0;
 
   constructor(source: Flow, till: Till) {
     this.#source = source;
@@ -152,7 +157,7 @@ class LimitedFlow implements Flow {
   pour(sink: Sink, done: (error: Error | undefined) => void): void {
     this.#sink = sink;
     this.#done = done;
-    this.#credit = this.#till.ask(this, true);
+    this.#ask(true);
     if (this.#credit > 0) this.#begin();
   }
 
@@ -160,7 +165,7 @@ class LimitedFlow implements Flow {
     this.#resumed = true;
     if (!this.#held || this.#over) return;
     this.#held = false;
-    if (this.#credit === 0) this.#credit = this.#till.ask(this, false);
+    if (this.#credit === 0) this.#ask(false);
     if (this.#credit > 0) this.#source.resume();
   }
 
@@ -169,8 +174,15 @@ class LimitedFlow implements Flow {
     this.#source.destroy();
   }
 
+  keptMs(): number {
+    const since = this.#waitsSince;
+    return this.#keptMs + (since === undefined ? 0 : Math.max(0, this.#till.now() - since));
+  }
+
   /** What it waited for. */
   grant(bytes: number): void {
+    this.#keptMs = this.keptMs();
+    this.#waitsSince = undefined;
     this.#credit = bytes;
     if (this.#poured) this.#source.resume();
     else this.#begin();
@@ -202,8 +214,13 @@ class LimitedFlow implements Flow {
       return false;
     }
     if (this.#over || this.#credit > 0) return true;
-    this.#credit = this.#till.ask(this, false);
+    this.#ask(false);
     return this.#credit > 0;
+  }
+
+  #ask(isFresh: boolean): void {
+    this.#credit = this.#till.ask(this, isFresh);
+    this.#waitsSince = this.#credit > 0 ? undefined : this.#till.now();
   }
 
   #end(): void {

@@ -125,6 +125,22 @@ test("a body whose receiver waits costs the others nothing, and goes on where it
   assert.ok(Buffer.concat(slow.chunks).equals(bytes));
 });
 
+test("a body says for how long the limit kept it: as long as others have their turn, and not while its upstream is slow", async () => {
+  const clock = new ManualClock();
+  const bandwidth = new Bandwidth(RATE, clock);
+  const flows = [1, 2, 3, 4].map((seed) => bandwidth.limit(body(seededBytes(RATE, seed))));
+  for (const flow of flows) new Taker().pour(flow);
+  await pass(clock, 1000);
+  for (const flow of flows) assert.ok((flow.keptMs?.() ?? 0) > 800, `${flow.keptMs?.()} ms of a second`);
+  bandwidth.close();
+  await pass(clock, 10);
+  const silent = new Bandwidth(RATE, clock).limit(flowOf(new Readable({ read() {} })));
+  new Taker().pour(silent);
+  await pass(clock, 1000);
+  assert.equal(silent.keptMs?.(), 0);
+  silent.destroy();
+});
+
 test("a receiver that resumes before it said no is not forgotten", async () => {
   const clock = new ManualClock();
   const bandwidth = new Bandwidth(RATE, clock);
