@@ -1,5 +1,6 @@
 /** At the end of an upstream's pull limit, by a clock of the test's own: what is stored is served, the rest says when. */
 import assert from "node:assert/strict";
+import { test as testInAnyMode } from "node:test";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { makeImage, makeIndex } from "../kit/image.ts";
@@ -82,7 +83,7 @@ test("a change that is not covered is put off whole, and taken over when it is",
   });
 });
 
-test("the last pull that is left is not asked for twice, however many want it at once", async () => {
+testInAnyMode("the last pull that is left is not asked for twice, however many want it at once", async () => {
   await using upstream = await TestUpstream.start({ pullLimit: { limit: 3, windowSeconds: WINDOW_SECONDS } });
   upstream.shelves.add("library/demo", old, "1");
   upstream.shelves.add("library/demo", other, "other");
