@@ -8,6 +8,7 @@
 import type { Readable } from "node:stream";
 import { Failure, isFailure } from "../base/failure.ts";
 import { readableOf } from "../base/flow.ts";
+import { unlessAborted } from "../base/singleflight.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import { VerifiedStream } from "./barrier.ts";
@@ -50,6 +51,8 @@ export class Passing {
     sizeHint: number | undefined,
     caller: Caller,
   ): Promise<{ readonly body: Readable; readonly sizeBytes: number } | Absence> {
+    const absence = await unlessAborted(this.#passes.admit(route, digest), caller.signal);
+    if (absence !== undefined) return absence;
     const answer = await route.source.upstream.openBlob(route.repository, digest, undefined, caller.signal);
     if (isAbsence(answer)) return answer;
     const sizeBytes = answer.sizeBytes ?? sizeHint;

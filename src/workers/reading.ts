@@ -11,6 +11,7 @@ import type { Pages } from "../mirror/aged.ts";
 import type { Capacity } from "../mirror/capacity.ts";
 import { LocalPasses, type Passes } from "../mirror/passes.ts";
 import type { BlobStore } from "../store/blobstore.ts";
+import { isAbsence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
 import type { DoorAsks, DoorPosts } from "./messages.ts";
 import { placeOf } from "./remote-origin.ts";
@@ -83,6 +84,10 @@ export function passesThrough(door: Door): Passes {
         held = false;
         end();
       };
+    },
+    async admit(route, digest) {
+      const { value } = await door.ask("confirmBlob", { place: placeOf(route), digest });
+      return isAbsence(value) ? value : undefined;
     },
   };
 }

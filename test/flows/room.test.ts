@@ -72,3 +72,21 @@ test("manifests count too", async () => {
   assert.match(String(answer.headers["cache-status"]), /^wharfinger; fwd=bypass; detail=/);
   assert.deepEqual(await mirror.stored(), []);
 });
+
+for (const workers of [1, 2]) {
+  test(`where there is no room and the upstream limits us, it is asked once and then left alone, with ${workers} of us`, async () => {
+    await using upstream = await TestUpstream.start();
+    const content = new VirtualContent(4 * MIB, 99);
+    upstream.shelves.addBlob("library/demo", content);
+    const config = { cache: { maxSize: "1MiB" }, workers };
+    await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config });
+    const pull = () => getHashed(`${mirror.url}/v2/demo/blobs/${content.digest}`);
+    assert.equal((await pull()).digest, content.digest);
+    upstream.fault({ kind: "blob" }, { status: 429, retryAfter: "60" });
+    upstream.forgetRequests();
+    const statuses = new Set<number>();
+    for (let at = 0; at < 12; at++) statuses.add((await pull()).status);
+    assert.deepEqual([...statuses], [429]);
+    assert.equal(upstream.requests.length, 1);
+  });
+}

@@ -48,7 +48,7 @@ test("a blob that is named and not counted yet is its fill's: no upstream is ask
       graph,
       origin,
       capacity: { findRefusal: unasked },
-      passes: { take: unasked },
+      passes: { take: unasked, admit: async () => undefined },
     });
     const verdictIn = async () => {
       const answer = await blobs.head(other, digest, { signal: new AbortController().signal });
