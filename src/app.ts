@@ -11,7 +11,7 @@ import { openAnswering } from "./answering.ts";
 import { systemClock } from "./base/clock.ts";
 import { Failure, messageOf } from "./base/failure.ts";
 import { type Emitter, Notices } from "./base/notices.ts";
-import type { Config } from "./config/schema.ts";
+import { type Config, upstreamsOf } from "./config/schema.ts";
 import { countWorkers, openFronts } from "./frontages.ts";
 import { createAdminApi } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
@@ -132,6 +132,7 @@ async function build(
       cacheMaxBytes: () => maxBytes,
       cacheBlobs: () => inventory.blobs,
     },
+    upstreams: new Map([...upstreamsOf(config)].map(([name, { endpoints }]) => [name, 1 + endpoints.length])),
   });
 
   const parts = { tags, graph, inventory, shelf, store, capacity, origin, pages, passes, clock, notices };

@@ -25,6 +25,8 @@ function isCount({ type }: Metric): boolean {
 
 function judged(metric: Metric): Metric {
   if (/^nodejs_eventloop_lag/.test(metric.name)) return { ...metric, aggregator: "max" };
+  // Each process that asks upstreams finds out for itself.
+  if (metric.name === "wharfinger_upstream_circuit_state") return { ...metric, aggregator: "max" };
   if (metric.name === "process_start_time_seconds") return { ...metric, aggregator: "min" };
   return metric;
 }

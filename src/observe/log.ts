@@ -103,6 +103,8 @@ const MAX_SOURCES = 200;
 export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () => void {
   const lines = new AccessLines(isoTime());
   const sources = new Set<string>();
+  /** Accounts come from the configuration, so they are few. */
+  const usedUp = new Set<string>();
   const ends = [
     notices.on("answered", (fact) => {
       const level = fact.status >= 500 && !fact.aborted ? "warn" : "info";
@@ -114,22 +116,35 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
       log.debug({ upstream, kind, method, status, durationMs: rounded(fact.durationMs) }, "upstream answered");
     }),
     notices.on("upstreamLimited", (fact) => log.warn(fact, "upstream limits us")),
-    notices.on("rateLimit", ({ upstream, account, limit, remaining, source }) => {
+    notices.on("accountJudged", ({ upstream, account, verdict }) => {
+      // A refusal is told by a trouble, which says what to do.
+      if (verdict === "accepted") log.info({ upstream, account }, "account is accepted again");
+    }),
+    notices.on("rateLimit", ({ upstream, account, limit, remaining, source, resetMs }) => {
+      const who = `${upstream} ${account}`;
+      if (remaining === 0 && !usedUp.has(who)) {
+        usedUp.add(who);
+        const until = resetMs === undefined ? undefined : new Date(Date.now() + resetMs).toISOString();
+        log.warn({ upstream, account, limit, until }, "limit of an account is used up");
+      } else if (remaining !== undefined && remaining > 0 && usedUp.delete(who)) {
+        log.info({ upstream, account, limit, remaining }, "limit of an account is there again");
+      }
       // Which of our addresses or accounts is charged is what nobody can find out otherwise.
       const key = `${upstream} ${account} ${source}`;
       if (source === undefined || sources.has(key) || sources.size >= MAX_SOURCES) return;
       sources.add(key);
       log.info({ upstream, account, limit, remaining, source }, "upstream counts our pulls");
     }),
-    notices.on("upstreamTrouble", ({ upstream, message }) => {
-      log.warn({ upstream, problem: redact(message) }, "upstream trouble");
+    notices.on("upstreamTrouble", ({ upstream, account, message }) => {
+      log.warn({ upstream, account, problem: redact(message) }, "upstream trouble");
     }),
     notices.on("upstreamRetried", ({ upstream, reason }) => {
       log.debug({ upstream, reason: redact(reason) }, "upstream is asked again");
     }),
-    notices.on("upstreamCircuit", ({ upstream, endpoint, state }) => {
+    notices.on("upstreamCircuit", ({ upstream, endpoint, state, reason }) => {
       const words = { closed: "upstream answers again", slow: "upstream is slow", open: "upstream does not answer" };
-      log[state === "closed" ? "info" : "warn"]({ upstream, endpoint }, words[state]);
+      const why = reason === undefined ? {} : { reason: redact(reason) };
+      log[state === "closed" ? "info" : "warn"]({ upstream, endpoint, ...why }, words[state]);
     }),
     notices.on("fillStarted", (fact) => log.debug(fact, "fill started")),
     notices.on("fillResumed", ({ upstream, digest, atByte, reason }) => {

@@ -41,10 +41,13 @@ export interface MetricsParts {
   readonly notices: Notices<MirrorNotices>;
   /** Undefined in a process that does not own the cache. */
   readonly gauges: MetricGauges | undefined;
+  /** Those that have series from the start, each with the number of its endpoints. */
+  readonly upstreams?: ReadonlyMap<string, number>;
 }
 
 /** Why a fill was resumed, as far as it can be told in one of few words: reasons are free text. */
 const RETRY_REASONS: readonly (readonly [label: string, words: RegExp])[] = [
+  ["refused", /refuses connections|ECONNREFUSED/],
   ["timeout", /time(?:d )?.?out|too slow|idle|stall/i],
   ["limited", /\b(?:answered|status:?) 429\b|limits our|limited/i],
   ["status", /status|\b(?:answered|status:?) [45]\d\d\b/i],
@@ -54,7 +57,7 @@ const RETRY_REASONS: readonly (readonly [label: string, words: RegExp])[] = [
 
 const CIRCUIT_STATES: readonly CircuitState[] = ["closed", "slow", "open"];
 
-export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
+export function createMetrics({ notices, gauges, upstreams = new Map() }: MetricsParts): Metrics {
   const register = new Registry();
   const registers = [register];
   collectDefaultMetrics({ register });
@@ -89,6 +92,18 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
     "Whether the upstream's best endpoint is asked: 0 yes, 1 slow, 2 not",
     "upstream",
   );
+  const up = gauge("upstream_endpoints_up", "Endpoints of an upstream that answer", "upstream");
+  const down = new Map<string, Set<string>>();
+  for (const [upstream, endpoints] of upstreams) {
+    circuit.set({ upstream }, 0);
+    up.set({ upstream }, endpoints);
+  }
+  const refusals = counter("upstream_refusals_total", "Refusals of an account's credentials", "upstream", "account");
+  const withheld = counter(
+    "ratelimit_withheld_total",
+    "Questions that were not asked, for the upstream's limit is used up",
+    "upstream",
+  );
   const limit = gauge("ratelimit_limit", "Pulls that the upstream allows", "upstream", "account");
   const remaining = gauge("ratelimit_remaining", "Pulls that the upstream still allows", "upstream", "account");
   const rejections = counter("ratelimit_rejections_total", "Answers 429 of upstreams", "upstream");
@@ -112,7 +127,19 @@ export function createMetrics({ notices, gauges }: MetricsParts): Metrics {
     }),
     notices.on("upstreamBytes", (fact) => bytes.inc({ upstream: fact.upstream }, fact.bytes)),
     notices.on("upstreamRetried", ({ upstream, reason }) => retries.inc({ upstream, reason: retryReason(reason) })),
-    notices.on("upstreamCircuit", ({ upstream, best }) => circuit.set({ upstream }, CIRCUIT_STATES.indexOf(best))),
+    notices.on("upstreamCircuit", ({ upstream, endpoint, state, best }) => {
+      circuit.set({ upstream }, CIRCUIT_STATES.indexOf(best));
+      const lost = down.get(upstream) ?? new Set();
+      down.set(upstream, lost);
+      if (state === "open") lost.add(endpoint);
+      else lost.delete(endpoint);
+      const all = upstreams.get(upstream);
+      if (all !== undefined) up.set({ upstream }, all - lost.size);
+    }),
+    notices.on("accountJudged", ({ upstream, account, verdict }) => {
+      if (verdict === "refused") refusals.inc({ upstream, account });
+    }),
+    notices.on("upstreamWithheld", ({ upstream }) => withheld.inc({ upstream })),
     notices.on("upstreamLimited", ({ upstream }) => rejections.inc({ upstream })),
     notices.on("rateLimit", (fact) => {
       const labels = { upstream: fact.upstream, account: fact.account };

@@ -29,9 +29,19 @@ export interface UpstreamNotices {
     readonly state: CircuitState;
     /** Of all endpoints of the upstream, the best. */
     readonly best: CircuitState;
+    /** How it failed last; undefined where it answers, or was silent. */
+    readonly reason?: string | undefined;
   };
   /** An upstream answered 429. */
-  upstreamLimited: { readonly upstream: string; readonly retryAfterMs: number | undefined };
+  upstreamLimited: {
+    readonly upstream: string;
+    readonly account?: string;
+    readonly retryAfterMs: number | undefined;
+  };
+  /** A question that we did not ask, for the upstream allows us no more. */
+  upstreamWithheld: { readonly upstream: string };
+  /** An account's credentials were refused, told anew after each showing; or accepted after they had been refused. */
+  accountJudged: { readonly upstream: string; readonly account: string; readonly verdict: "refused" | "accepted" };
   /** What an answer says of limits, for the account that asked. */
   rateLimit: {
     readonly upstream: string;
@@ -40,7 +50,15 @@ export interface UpstreamNotices {
     readonly remaining: number | undefined;
     /** Whom the upstream counts (`docker-ratelimit-source`): an address or an account's id. */
     readonly source?: string | undefined;
+    /** In how many milliseconds the window turns, where that is said. */
+    readonly resetMs?: number | undefined;
   };
   /** The upstream, its token server or a redirect did something we refuse or that an operator should see. No secrets. */
-  upstreamTrouble: { readonly upstream: string; readonly message: string; readonly detail?: unknown };
+  upstreamTrouble: {
+    readonly upstream: string;
+    readonly message: string;
+    /** Of ours, where it was one that asked. */
+    readonly account?: string;
+    readonly detail?: unknown;
+  };
 }

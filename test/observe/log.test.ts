@@ -156,3 +156,38 @@ test("whom an upstream counts is told once, and again when it is another", () =>
     ["192.0.2.1", "192.0.2.2"].map((source) => ["upstream counts our pulls", "anonymous", source]),
   );
 });
+
+test("an account whose limit is used up is one line, and one more when there is some again", () => {
+  const { lines, notices } = observed();
+  const fact = { upstream: "docker.io", account: "robot", limit: 100 };
+  notices.emit("rateLimit", { ...fact, remaining: 0, resetMs: 60_000 });
+  notices.emit("rateLimit", { ...fact, remaining: 0 });
+  notices.emit("rateLimit", { ...fact, remaining: 99 });
+  notices.emit("rateLimit", { ...fact, remaining: 98 });
+  assert.deepEqual(
+    lines.map(({ level, msg, account }) => [level, msg, account]),
+    [
+      ["warn", "limit of an account is used up", "robot"],
+      ["info", "limit of an account is there again", "robot"],
+    ],
+  );
+  assert.match(String(lines[0]?.["until"]), /^\d{4}-\d\d-\d\dT/);
+});
+
+test("troubles name the account, an endpoint's silence its reason, and an account that is accepted again is told", () => {
+  const { lines, notices } = observed();
+  const upstream = "docker.io";
+  notices.emit("upstreamTrouble", { upstream, account: "robot", message: "it is refused" });
+  const endpoint = "https://registry-1.docker.io";
+  notices.emit("upstreamCircuit", { upstream, endpoint, state: "open", best: "open", reason: "no route to it" });
+  notices.emit("accountJudged", { upstream, account: "robot", verdict: "refused" });
+  notices.emit("accountJudged", { upstream, account: "robot", verdict: "accepted" });
+  assert.deepEqual(
+    lines.map(({ time: _, ...line }) => line),
+    [
+      { level: "warn", upstream, account: "robot", problem: "it is refused", msg: "upstream trouble" },
+      { level: "warn", upstream, endpoint, reason: "no route to it", msg: "upstream does not answer" },
+      { level: "info", upstream, account: "robot", msg: "account is accepted again" },
+    ],
+  );
+});

@@ -120,3 +120,33 @@ test("a number of bytes in a reason is no status", async () => {
     assert.ok(text.includes(line), line);
   }
 });
+
+test("every upstream has its series from the start, and an endpoint that is lost is seen while another answers", async () => {
+  const notices = new Notices<MirrorNotices>();
+  const metrics = createMetrics({ notices, gauges: undefined, upstreams: new Map([["docker.io", 2]]) });
+  const text = () => metrics.text();
+  assert.match(await text(), /^wharfinger_upstream_circuit_state\{upstream="docker\.io"\} 0$/m);
+  assert.match(await text(), /^wharfinger_upstream_endpoints_up\{upstream="docker\.io"\} 2$/m);
+  const fact = { upstream: "docker.io", endpoint: "https://one.test", best: "closed" } as const;
+  notices.emit("upstreamCircuit", { ...fact, state: "open" });
+  assert.match(await text(), /^wharfinger_upstream_endpoints_up\{upstream="docker\.io"\} 1$/m);
+  notices.emit("upstreamCircuit", { ...fact, state: "closed" });
+  assert.match(await text(), /^wharfinger_upstream_endpoints_up\{upstream="docker\.io"\} 2$/m);
+});
+
+test("refusals of accounts, questions not asked for a used-up limit, and refused connections have series", async () => {
+  const { notices, lines } = observed();
+  const upstream = "docker.io";
+  notices.emit("accountJudged", { upstream, account: "robot", verdict: "refused" });
+  notices.emit("accountJudged", { upstream, account: "robot", verdict: "accepted" });
+  notices.emit("upstreamWithheld", { upstream });
+  notices.emit("upstreamRetried", { upstream, reason: "docker.io: 127.0.0.1:1 refuses connections; check it" });
+  const text = await lines();
+  for (const line of [
+    'wharfinger_upstream_refusals_total{upstream="docker.io",account="robot"} 1',
+    'wharfinger_ratelimit_withheld_total{upstream="docker.io"} 1',
+    'wharfinger_upstream_retries_total{upstream="docker.io",reason="refused"} 1',
+  ]) {
+    assert.ok(text.includes(line), line);
+  }
+});

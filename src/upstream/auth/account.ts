@@ -15,6 +15,8 @@ import { Tokens } from "./tokens.ts";
 export interface AccountSurroundings {
   readonly clock: Clock;
   readonly refusedMs?: number | undefined;
+  /** Told of each refusal, and of the first acceptance after it. */
+  readonly judged?: (account: string, verdict: "refused" | "accepted") => void;
 }
 
 /** So long an account whose helper, file or cloud failed is passed over while there is another. */
@@ -37,7 +39,11 @@ export class Account {
   readonly #budgets = new Map<string, RateBudget>();
   #unheld: { readonly failure: Failure; readonly at: number } | undefined;
 
-  constructor(name: string, { source, repositories }: AccountOptions, { clock, refusedMs }: AccountSurroundings) {
+  constructor(
+    name: string,
+    { source, repositories }: AccountOptions,
+    { clock, refusedMs, judged }: AccountSurroundings,
+  ) {
     this.name = name;
     this.source = {
       account: name,
@@ -47,7 +53,7 @@ export class Account {
     this.repositories = repositories;
     this.tokens = new Tokens(clock, refusedMs);
     this.guestTokens = new Tokens(clock, refusedMs);
-    this.refusals = new Refusals(clock, refusedMs);
+    this.refusals = new Refusals(clock, refusedMs, (verdict) => judged?.(name, verdict));
     this.#clock = clock;
   }
 

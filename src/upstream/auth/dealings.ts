@@ -70,7 +70,12 @@ export class Dealings {
     this.#name = name;
     this.#options = options;
     this.#parts = parts;
-    const surroundings = { clock: parts.clock, refusedMs: options.refusedMs };
+    const surroundings = {
+      clock: parts.clock,
+      refusedMs: options.refusedMs,
+      judged: (account: string, verdict: "refused" | "accepted") =>
+        parts.notices.emit("accountJudged", { upstream: name, account, verdict }),
+    };
     this.#accounts = openAccounts(options.credentials, surroundings);
     this.#anonymous = anonymousAccount(surroundings);
   }

@@ -17,6 +17,8 @@ const MAX_TOLD = 100;
 const MAX_TRIALS = 100;
 const REFUSAL = "refusal";
 
+export type Judged = (verdict: "refused" | "accepted") => void;
+
 /** One showing of a credential; to be ended, whatever comes of it. */
 export interface Attempt {
   /** What came of it, where that tells anything; the first call counts. */
@@ -33,13 +35,16 @@ interface Refused {
 export class Refusals {
   readonly #clock: Clock;
   readonly #refusedMs: number;
+  readonly #judged: Judged;
   #refused: Refused | undefined;
   #proved: { readonly shown: string; readonly span: Span } | undefined;
   readonly #trials = new Map<string, Promise<void>>();
   readonly #told = new LRUCache<string, Span>({ max: MAX_TOLD });
 
-  constructor(clock: Clock, refusedMs = DEFAULT_REFUSED_MS) {
+  /** @param judged is told of each refusal that is news, and of the first acceptance after it. */
+  constructor(clock: Clock, refusedMs = DEFAULT_REFUSED_MS, judged: Judged = () => {}) {
     this.#clock = clock;
+    this.#judged = judged;
     this.#refusedMs = refusedMs;
   }
 
@@ -58,6 +63,7 @@ export class Refusals {
     if (this.findRefusal() !== undefined && this.#refused?.shown === shown) return false;
     this.#refused = { shown, failure, span: spanOf(this.#clock.now(), this.#refusedMs) };
     this.#told.delete(REFUSAL);
+    this.#judged("refused");
     return true;
   }
 
@@ -113,6 +119,7 @@ export class Refusals {
         isOver = true;
         if (verdict === "good") {
           this.#proved = { shown, span: spanOf(this.#clock.now(), this.#refusedMs) };
+          if (this.#refused !== undefined) this.#judged("accepted");
           this.#refused = undefined;
         }
         release();

@@ -94,7 +94,10 @@ export class Conversation {
       notices.emit("upstreamTrouble", { upstream: name, message }),
     );
     this.#endpoints = new Endpoints(endpoints, clock, (url, state, best) =>
-      notices.emit("upstreamCircuit", { upstream: name, endpoint: url.origin, state, best }),
+      notices.emit("upstreamCircuit", {
+        ...{ upstream: name, endpoint: url.origin, state, best },
+        reason: state === "closed" ? undefined : this.#troubleAt(url),
+      }),
     );
     const line = { upstream: name, clock, patienceMs: LINE_PATIENCE_MS };
     const { connections, requestsPerSecond, bandwidth } = options.limits;
@@ -210,6 +213,9 @@ export class Conversation {
         if (!isFailure(error)) throw error;
         const isNo = error instanceof Unbelieved;
         const failure = isNo ? this.#doubted(error, before, repository) : error;
+        if (error.kind === "limited" && error.upstreamStatus === undefined) {
+          this.#notices.emit("upstreamWithheld", { upstream: this.#name });
+        }
         const random = Math.random();
         const delayMs = planRetry({ failure, attempts, leftMs: leftMs(), urgency, elsewhere, random });
         // The same no would come again, unless one of those before it can be asked by then.
@@ -318,6 +324,10 @@ export class Conversation {
       reply.answer.body.destroy();
       throw error;
     }
+  }
+
+  #troubleAt(url: URL): string | undefined {
+    return this.#endpoints.all.find((endpoint) => endpoint.url === url)?.circuit.troubleFor("")?.message;
   }
 
   #paced({ body }: Answer): Flow {

@@ -163,8 +163,8 @@ export class Sender {
   }
 
   noteTrouble(message: string, detail?: unknown): void {
-    const upstream = this.#options.name;
-    this.#options.notices.emit("upstreamTrouble", { upstream, message, ...(detail === undefined ? {} : { detail }) });
+    const { name: upstream, account, notices } = this.#options;
+    notices.emit("upstreamTrouble", { upstream, message, account, ...(detail === undefined ? {} : { detail }) });
   }
 
   retryAfterOf(answer: Answer): number | undefined {
@@ -179,18 +179,19 @@ export class Sender {
   #noteLimits(answer: Answer, url: URL): void {
     const { name, notices, account, endpoint } = this.#options;
     if (answer.status === 429) {
-      notices.emit("upstreamLimited", { upstream: name, retryAfterMs: this.retryAfterOf(answer) });
+      notices.emit("upstreamLimited", { upstream: name, account, retryAfterMs: this.retryAfterOf(answer) });
     }
     if (url.origin !== endpoint.origin) return;
     const said = findLimits(answer.headers, this.#options.clock.now());
     if (said === undefined) return;
-    const { limit, remaining, source } = said;
+    const { limit, remaining, source, resetMs } = said;
     notices.emit("rateLimit", {
       upstream: name,
       account,
       limit,
       remaining,
       ...(source === undefined ? {} : { source }),
+      ...(resetMs === undefined ? {} : { resetMs }),
     });
   }
 }
