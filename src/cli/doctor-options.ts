@@ -1,7 +1,7 @@
 /**
  * What `wharfinger doctor` can be told.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import type { Argv } from "yargs";
 import { messageOf } from "../base/failure.ts";
 import type { ImageName } from "../load/place.ts";
@@ -57,7 +57,7 @@ export async function readDoctor(given: Given): Promise<DoctorRequest> {
     file: word("config", given),
     image: image === undefined ? undefined : parseImageName(image),
     admin: admin === undefined ? undefined : readUrl("--admin", admin),
-    root: word("root", given) ?? "/",
+    root: readDirectory("--root", word("root", given) ?? "/"),
     ca: readCertificate(word("ca", given)),
     quiet: given["quiet"] === true,
     ...readOutputs(given),
@@ -69,6 +69,11 @@ function readUrl(what: string, value: unknown): URL {
   const plain = url !== null && url.search === "" && url.hash === "" && url.username === "" && url.password === "";
   if (url !== null && plain && /^https?:$/.test(url.protocol) && url.host !== "") return url;
   throw invalid(what, "expected http://host:port or https://host, such as http://127.0.0.1:5000");
+}
+
+function readDirectory(flag: string, path: string): string {
+  if (existsSync(path) && statSync(path).isDirectory()) return path;
+  throw invalid(flag, `there is no directory ${path.slice(0, 200)}`);
 }
 
 function readCertificate(file: string | undefined): string | undefined {

@@ -62,7 +62,9 @@ async function examine(request: DoctorRequest, config: Config | undefined, world
   const { url, image, ca } = request;
   const { Files } = await import("./doctor/files.ts");
   const { Visitor } = await import("../load/visitor.ts");
-  const { askReadiness, findServed, greet, tryImage } = await import("./doctor/mirror.ts");
+  const { Served } = await import("./doctor/served.ts");
+  const { DOCKER_HUB } = await import("../config/registry-name.ts");
+  const { askReadiness, findHas, findServed, greet, tryImage } = await import("./doctor/mirror.ts");
   const { lookAtCertificate } = await import("./doctor/certificate.ts");
   const { lookAtDisk } = await import("./doctor/disk.ts");
   const { lookAtDaemons } = await import("./doctor/daemons.ts");
@@ -71,14 +73,23 @@ async function examine(request: DoctorRequest, config: Config | undefined, world
   // Whether the certificate is trusted is a check of its own; the others are made all the same.
   const visitor = new Visitor({ tls: { ca, insecure: true }, timeoutMs: TIMEOUT_MS, version: world.version });
   const findings: Finding[] = [];
+  let served: InstanceType<typeof Served> | undefined;
   try {
     const { findings: first, isMirror } = await greet(visitor, url, Date.now);
     findings.push(...first);
     if (url.protocol === "https:") findings.push(...(await lookAtCertificate(url, files, TIMEOUT_MS, Date.now(), ca)));
     if (isMirror) {
       const registries = config === undefined ? BUILT_IN_UPSTREAMS : [...upstreamsOf(config).keys()];
-      const routing = image === undefined ? findServed(visitor, url, registries) : tryImage(visitor, url, image);
+      const routing =
+        image === undefined
+          ? findServed(visitor, url, registries, config === undefined)
+          : tryImage(visitor, url, image, config?.defaultUpstream);
       findings.push(...(await routing));
+      // What the files name, then what the mirror says of it.
+      served = new Served((registry) => findHas(visitor, url, registry));
+      lookAtDaemons(files, url, (registry) => served?.has(registry));
+      served.has(DOCKER_HUB);
+      await served.learn();
       findings.push(await askReadiness(visitor, request.admin));
     } else findings.push({ check: "forms", state: "skipped", says: "there is no mirror to ask" });
   } finally {
@@ -86,7 +97,8 @@ async function examine(request: DoctorRequest, config: Config | undefined, world
   }
   if (config !== undefined) findings.push(...lookAtDisk(config.cache));
   else findings.push({ check: "disk", state: "skipped", says: "needs --config, on the mirror's machine" });
-  return [...findings, ...lookAtDaemons(files, url)];
+  const has = served === undefined ? undefined : (registry: string) => served?.has(registry);
+  return [...findings, ...lookAtDaemons(files, url, has)];
 }
 
 function doctorText({ url, findings }: DoctorReport, quiet: boolean): string {

@@ -291,3 +291,70 @@ test("doctor --help has examples", async () => {
   assert.equal(code, 0);
   assert.match(stdout, /Examples:[\s\S]*doctor http:\/\/mirror\.example:5000 --image/);
 });
+
+test("a daemon that is told of the mirror for a registry that it does not have is a failure", async (t) => {
+  const { mirror } = await mirrored(t);
+  const { host } = new URL(mirror.url);
+  const files = {
+    "etc/docker/daemon.json": JSON.stringify({ "registry-mirrors": [mirror.url] }),
+    "etc/containerd/certs.d/quay.io/hosts.toml": `[host."${mirror.url}"]\n`,
+    "etc/containers/registries.conf": `[[registry]]\nprefix = "quay.io"\nlocation = "quay.io"\n[[registry.mirror]]\nlocation = "${host}/quay.io"\ninsecure = true\n`,
+    "etc/buildkit/buildkitd.toml": `[registry."quay.io"]\n  mirrors = ["${host}"]\n`,
+    "etc/rancher/k3s/registries.yaml": `mirrors:\n  quay.io:\n    endpoint: ["${mirror.url}"]\n`,
+  };
+  const { code, by } = await examine(t, [mirror.url], files);
+  assert.equal(code, 1);
+  assert.equal(by.get("docker")?.state, "ok");
+  for (const check of ["containerd", "podman", "buildkit", "k3s"]) {
+    assert.equal(by.get(check)?.state, "fail", check);
+    assert.match(by.get(check)?.says ?? "", /for quay\.io, which the mirror does not have/, check);
+  }
+});
+
+test("a mirror without Docker Hub: dockerd has no use for it, and nobody is warned of the forms", async (t) => {
+  const upstream = await TestUpstream.start();
+  t.after(() => upstream.close());
+  const mirror = await TestMirror.start({
+    upstreams: { "own.test": upstream },
+    config: { tls: undefined, workers: 1 },
+  });
+  t.after(() => mirror[Symbol.asyncDispose]());
+  const files = { "etc/containerd/certs.d/own.test/hosts.toml": `[host."${mirror.url}"]\n` };
+  const well = await examine(t, [mirror.url], files);
+  assert.equal(well.code, 0);
+  assert.deepEqual(
+    well.findings.filter(({ state }) => state === "warn"),
+    [],
+  );
+  const docker = { "etc/docker/daemon.json": JSON.stringify({ "registry-mirrors": [mirror.url] }) };
+  const { by } = await examine(t, [mirror.url], docker);
+  assert.equal(by.get("docker")?.state, "fail");
+  const none = await examine(t, [mirror.url]);
+  assert.doesNotMatch(none.by.get("daemons")?.next ?? "", /daemon\.json/);
+});
+
+test("where there is no mirror, nobody is told to use it", async (t) => {
+  const { url } = await play(t, (_, response) => response.end());
+  const { by } = await examine(t, [url]);
+  assert.equal(by.get("daemons")?.state, "skipped");
+});
+
+test("the default is said of the configuration, and what is known without it", async (t) => {
+  const { mirror, upstream } = await mirrored(t);
+  const image = ["--image", "ghcr.io/library/app:1"];
+  const known = await examine(t, [mirror.url, ...image]);
+  assert.match(known.by.get("default")?.says ?? "", /the same image comes.*--config would tell/);
+  const upstreams = { "docker.io": { url: upstream.url }, "ghcr.io": { url: upstream.url } };
+  const dir = await rootWith(t);
+  const config = await fileOf(t, "config.yaml", JSON.stringify({ upstreams, cache: { dir } }));
+  const { by } = await examine(t, [mirror.url, ...image, "--config", config]);
+  assert.match(by.get("default")?.says ?? "", /ghcr\.io is not what is meant/);
+});
+
+test("a directory that is not there, and an admin address that is the registry's, are told", async (t) => {
+  assert.equal((await say(["doctor", "http://127.0.0.1:1", "--root", "/nonexistent"])).code, 2);
+  const { mirror } = await mirrored(t);
+  const { by } = await examine(t, [mirror.url, "--admin", mirror.url]);
+  assert.match(by.get("ready")?.says ?? "", /that is where the registry is/);
+  assert.match(by.get("ready")?.next ?? "", /admin\.listen/);
+});

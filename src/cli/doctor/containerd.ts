@@ -7,7 +7,7 @@
 import { DOCKER_HUB } from "../../config/registry-name.ts";
 import type { Files, FoundFile } from "./files.ts";
 import { type Finding, fail, ok, skipped, warn } from "./finding.ts";
-import { findNamed, type MirrorPlace, mentions, pathFault, schemeFault } from "./place.ts";
+import { findNamed, type MirrorPlace, mentions, pathFault, registryFault, schemeFault } from "./place.ts";
 import { judgeToml, readToml } from "./toml.ts";
 import { entriesOf, itemsOf, valueAt } from "./tree.ts";
 
@@ -52,7 +52,9 @@ function judgeHosts(file: FoundFile, registry: string, mirror: MirrorPlace, chec
     const override = valueAt(settings, "override_path") === true;
     const scheme = named.bare ? undefined : schemeFault(mirror, named.url);
     const wrong =
-      scheme ?? pathFault({ path: apiPath(named.url, override), registry: nameOf(registry), sendsNs: true });
+      scheme ??
+      pathFault({ path: apiPath(named.url, override), registry: nameOf(registry), sendsNs: true }) ??
+      registryFault(mirror, nameOf(registry));
     if (wrong !== undefined) return fail(check, `${path} ${wrong}`, snippet);
     const lacks = lacking(valueAt(settings, "capabilities"));
     if (lacks !== undefined) return warn(check, `${path}: ${lacks}`, snippet);
@@ -67,6 +69,8 @@ function judgeHosts(file: FoundFile, registry: string, mirror: MirrorPlace, chec
   }
   const server = valueAt(value, "server");
   if (typeof server === "string" && findNamed(mirror, server) !== undefined) {
+    const missing = registryFault(mirror, nameOf(registry));
+    if (missing !== undefined) return fail(check, `${path} ${missing}`, snippet);
     return ok(check, `${path} has the mirror as its only server`);
   }
   return warn(check, `${path} mentions ${mirror.host}, but in no [host."…"] table`, snippet);

@@ -1,9 +1,11 @@
 /**
  * Does dockerd know the mirror? `/etc/docker/daemon.json`, and `hosts.toml` of its containerd image store.
  */
+import { DOCKER_HUB } from "../../config/registry-name.ts";
 import type { Files } from "./files.ts";
 import { type Finding, fail, ok, skipped, warn } from "./finding.ts";
-import { findNamed, type MirrorPlace, mentions, pathFault, schemeFault } from "./place.ts";
+import { findNamed, type MirrorPlace, mentions, pathFault, registryFault, schemeFault } from "./place.ts";
+import { valueAt } from "./tree.ts";
 
 export const DAEMON_JSON = "/etc/docker/daemon.json";
 const CHECK = "docker";
@@ -25,11 +27,16 @@ export function lookAtDocker(files: Files, mirror: MirrorPlace): Finding {
       `dockerd --validate --config-file=${path} says where`,
     );
   }
+  for (const key of ["registry-mirrors", "insecure-registries"]) {
+    if (isList(given, key)) continue;
+    const says = `${path} has "${key}" that is no list, so dockerd does not start with it`;
+    return fail(CHECK, says, `write "${key}": ["…"]`);
+  }
   const mirrors = listOf(given, "registry-mirrors");
   const named = mirrors.map((written) => findNamed(mirror, written)).find((one) => one !== undefined);
   if (named === undefined) {
     if (!mentions(mirror, text)) return skipped(CHECK, `${path} does not name the mirror`);
-    return warn(CHECK, `${path} mentions ${mirror.host}, but not in "registry-mirrors"`, dockerSnippet(mirror));
+    return warn(CHECK, `${path} mentions ${mirror.host}, but not in "registry-mirrors"`, dockerSnippet(mirror, true));
   }
   if (marked)
     return warn(
@@ -40,24 +47,38 @@ export function lookAtDocker(files: Files, mirror: MirrorPlace): Finding {
   const { url, bare } = named;
   const wrong = bare
     ? "names the mirror without http:// or https://"
-    : (schemeFault(mirror, url) ?? pathFault({ path: `${url.pathname}/v2`, registry: "docker.io", sendsNs: false }));
-  if (wrong !== undefined) return fail(CHECK, `${path} ${wrong}`, dockerSnippet(mirror));
+    : (schemeFault(mirror, url) ?? pathFault({ path: `${url.pathname}/v2`, registry: DOCKER_HUB, sendsNs: false }));
+  if (wrong !== undefined) return fail(CHECK, `${path} ${wrong}`, dockerSnippet(mirror, true));
+  const missing = registryFault(mirror, DOCKER_HUB);
+  if (missing !== undefined) return fail(CHECK, `${path} ${missing}`, `dockerd asks its mirrors for Docker Hub only`);
   const insecure = listOf(given, "insecure-registries");
   if (!mirror.secure && !mirror.loopback && !insecure.some((one) => isFor(one, mirror))) {
     const says = `${path} names the mirror, which speaks plain HTTP, and not in "insecure-registries"`;
-    return warn(CHECK, says, dockerSnippet(mirror));
+    return warn(CHECK, says, dockerSnippet(mirror, true));
   }
   return ok(CHECK, `${path} names the mirror, for Docker Hub's images`);
 }
 
-export function dockerSnippet(mirror: MirrorPlace): string {
-  const insecure = mirror.secure || mirror.loopback ? "" : `, "insecure-registries": ["${mirror.host}"]`;
+/** @param exists there is a file with other settings. */
+export function dockerSnippet(mirror: MirrorPlace, exists = false): string {
+  const isInsecure = !mirror.secure && !mirror.loopback;
+  if (exists) {
+    const also = isInsecure ? `, and "${mirror.host}" to "insecure-registries"` : "";
+    return `add "${mirror.url.origin}" to "registry-mirrors" in ${DAEMON_JSON}${also}, then systemctl restart docker`;
+  }
+  const insecure = isInsecure ? `, "insecure-registries": ["${mirror.host}"]` : "";
   return `put into ${DAEMON_JSON}, then systemctl restart docker:\n{ "registry-mirrors": ["${mirror.url.origin}"]${insecure} }`;
 }
 
 /** A host, or a range of addresses that may well hold it: the latter is believed. */
 function isFor(written: string, mirror: MirrorPlace): boolean {
   return written === mirror.host || written === mirror.url.hostname || /^[0-9a-f.:]+\/\d{1,3}$/i.test(written);
+}
+
+/** Or not there at all. */
+function isList(given: unknown, key: string): boolean {
+  const value = valueAt(given, key);
+  return value === undefined || Array.isArray(value);
 }
 
 function listOf(given: unknown, key: string): string[] {

@@ -4,7 +4,7 @@
  * Without an image nothing is asked that an upstream would have to answer.
  */
 import { messageOf } from "../../base/failure.ts";
-import { DOCKER_HUB } from "../../config/registry-name.ts";
+import { canonicalRegistryName, DOCKER_HUB } from "../../config/registry-name.ts";
 import type { ImageName } from "../../load/place.ts";
 import type { Answer } from "../../load/receipt.ts";
 import type { Visitor } from "../../load/visitor.ts";
@@ -71,11 +71,22 @@ function clockFinding({ headers }: Answer, now: number): Finding {
   return off > CLOCK_FAIL_MS ? fail("clock", says, next) : warn("clock", says, next);
 }
 
-/** By `GET /v2/`, which the mirror answers without an upstream: 404 where the registry is none of its. */
+/** Undefined where that is not what is answered. */
+export async function findHas(visitor: Visitor, url: URL, registry: string): Promise<boolean | undefined> {
+  const target = new URL(`/v2/?ns=${encodeURIComponent(registry)}`, url.origin);
+  const answer = await attempt(visitor, "GET", target);
+  return answer?.status === 200 ? true : answer?.status === 404 ? false : undefined;
+}
+
+/**
+ * By `GET /v2/`, which the mirror answers without an upstream: 404 where the registry is none of its.
+ * @param guessed the registries are well-known ones and not those of its configuration
+ */
 export async function findServed(
   visitor: Visitor,
   url: URL,
   registries: readonly string[],
+  guessed: boolean,
 ): Promise<readonly Finding[]> {
   const forms = [
     ["?ns=<registry>", (registry: string) => `/v2/?ns=${encodeURIComponent(registry)}`],
@@ -93,11 +104,9 @@ export async function findServed(
     findings.push(
       served.length > 0
         ? ok(form, `answers for ${served.join(", ")}${missing}`)
-        : warn(
-            form,
-            `answers for none of ${registries.join(", ")}`,
-            "name one that it mirrors: --image REGISTRY/NAME:TAG",
-          ),
+        : guessed
+          ? skipped(form, `none of the well-known registries is here; name one that is: --image REGISTRY/NAME:TAG`)
+          : fail(form, `answers for none of ${registries.join(", ")}`, "is this the mirror of that --config?"),
     );
   }
   const why = "needs an image to ask for: --image docker.io/library/alpine:3";
@@ -105,7 +114,12 @@ export async function findServed(
 }
 
 /** A real manifest by HEAD, in each form; it costs no pull, but the mirror may have to ask its upstream. */
-export async function tryImage(visitor: Visitor, url: URL, image: ImageName): Promise<readonly Finding[]> {
+export async function tryImage(
+  visitor: Visitor,
+  url: URL,
+  image: ImageName,
+  defaultUpstream: string | undefined,
+): Promise<readonly Finding[]> {
   const registry = image.registry ?? DOCKER_HUB;
   const { repository, reference } = image;
   const rest = `${repository}/manifests/${referenceText(reference)}`;
@@ -127,15 +141,29 @@ export async function tryImage(visitor: Visitor, url: URL, image: ImageName): Pr
       );
     } else findings.push(await explain(visitor, form, target, answer, registry));
   }
-  return [...findings, await tryDefault(visitor, new URL(`/v2/${rest}`, url.origin), registry, digest)];
+  return [
+    ...findings,
+    await tryDefault(visitor, new URL(`/v2/${rest}`, url.origin), registry, digest, defaultUpstream),
+  ];
 }
 
-async function tryDefault(visitor: Visitor, target: URL, registry: string, digest: string | undefined) {
+/** @param configured the configuration's default, where that is at hand: another registry may have the same image. */
+async function tryDefault(
+  visitor: Visitor,
+  target: URL,
+  registry: string,
+  digest: string | undefined,
+  configured: string | undefined,
+) {
   const answer = await attempt(visitor, "HEAD", target, ACCEPT_MANIFESTS);
   const who = registry === DOCKER_HUB ? " (dockerd)" : "";
-  if (answer?.status === 200 && answer.headers["docker-content-digest"] === digest) {
-    return ok("default", `${registry} is what is meant where nothing names a registry${who}`);
+  const isSame = answer?.status === 200 && answer.headers["docker-content-digest"] === digest;
+  const isConfigured =
+    configured === undefined || canonicalRegistryName(configured) === canonicalRegistryName(registry);
+  if (isSame && configured === undefined) {
+    return ok("default", `the same image comes where nothing names a registry${who}; --config would tell from where`);
   }
+  if (isSame && isConfigured) return ok("default", `${registry} is what is meant where nothing names a registry${who}`);
   if (digest === undefined || answer === undefined)
     return skipped("default", "no form that names the registry has answered");
   const says = `${registry} is not what is meant where nothing names a registry`;
@@ -218,6 +246,16 @@ export async function askReadiness(visitor: Visitor, admin: URL | undefined): Pr
     );
   }
   if (answer.status === 200) return ok(check, `${target.href} says so`);
+  if (answer.status === 404) {
+    const which = isWharfinger(answer)
+      ? "that is where the registry is, and not the admin API"
+      : "no admin API is there";
+    return fail(
+      check,
+      `${target.href} answers 404: ${which}`,
+      "admin.listen says where it is; by default 127.0.0.1:5001",
+    );
+  }
   const reason = /"reason"\s*:\s*"([^"]{1,300})"/.exec(answer.body.toString("utf8", 0, 4096))?.[1];
   return fail(
     check,

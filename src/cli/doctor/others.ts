@@ -6,7 +6,7 @@ import { readDocument } from "../../config/document.ts";
 import { DOCKER_HUB } from "../../config/registry-name.ts";
 import type { Files, FoundFile } from "./files.ts";
 import { type Finding, fail, ok, skipped, warn } from "./finding.ts";
-import { findNamed, type MirrorPlace, mentions, pathFault, schemeFault } from "./place.ts";
+import { findNamed, type MirrorPlace, mentions, pathFault, registryFault, schemeFault } from "./place.ts";
 import { judgeToml, readToml } from "./toml.ts";
 import { entriesOf, itemsOf, valueAt } from "./tree.ts";
 
@@ -46,7 +46,8 @@ function judgePodman(check: string, { path, text }: FoundFile, mirror: MirrorPla
     const name = registry.split("/")[0] ?? "";
     const next = podmanSnippet(mirror, name);
     const wrong = named.bare
-      ? pathFault({ path: `/v2${named.url.pathname.replace(/\/+$/, "")}`, registry: name, sendsNs: false })
+      ? (pathFault({ path: `/v2${named.url.pathname.replace(/\/+$/, "")}`, registry: name, sendsNs: false }) ??
+        registryFault(mirror, name))
       : "says http:// or https://, which a location has not";
     if (wrong !== undefined) findings.push(fail(check, `${path} ${wrong}`, next));
     else if (!mirror.secure && !insecure) {
@@ -78,7 +79,7 @@ export function lookAtBuildKit(files: Files, mirror: MirrorPlace): readonly Find
     if (named === undefined) return [];
     const next = buildKitSnippet(mirror, registry);
     const path = `/v2${named.url.pathname.replace(/\/+$/, "").replace(/^\/v2(?=\/|$)/, "")}`;
-    const wrong = pathFault({ path, registry, sendsNs: true });
+    const wrong = pathFault({ path, registry, sendsNs: true }) ?? registryFault(mirror, registry);
     if (wrong !== undefined) return [fail(check, `${file.path} ${wrong}`, next)];
     if (!mirror.secure && !byHttp && !mirror.loopback) {
       return [fail(check, `${file.path}: without http = true BuildKit asks ${mirror.host} over TLS`, next)];
@@ -116,18 +117,25 @@ export function lookAtK3s(files: Files, mirror: MirrorPlace): readonly Finding[]
     if (named === undefined) return [];
     const path = named.url.pathname.replace(/\/+$/, "");
     const wrong =
-      (named.bare ? undefined : schemeFault(mirror, named.url)) ??
+      (named.bare ? bareFault(mirror) : schemeFault(mirror, named.url)) ??
       pathFault({
         path: path === "" ? "/v2" : path,
         registry: registry === "*" ? undefined : registry,
         sendsNs: true,
-      });
+      }) ??
+      registryFault(mirror, registry === "*" ? undefined : registry);
     if (wrong !== undefined) return [fail(check, `${file.path} ${wrong}`, k3sSnippet(mirror, registry))];
     return [ok(check, `${file.path} names the mirror, for ${registry === "*" ? "every registry" : registry}`)];
   });
   if (findings.length > 0) return findings;
   const says = `${file.path} mentions ${mirror.host}, but as no mirror's endpoint`;
   return [warn(check, says, k3sSnippet(mirror, DOCKER_HUB))];
+}
+
+/** k3s takes an endpoint without a scheme for one over TLS. */
+function bareFault(mirror: MirrorPlace): string | undefined {
+  if (mirror.secure) return undefined;
+  return "names the mirror without http://, which means https://, but the mirror is at http://";
 }
 
 function k3sSnippet(mirror: MirrorPlace, registry: string): string {

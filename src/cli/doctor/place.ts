@@ -10,10 +10,12 @@ export interface MirrorPlace {
   readonly host: string;
   readonly secure: boolean;
   readonly loopback: boolean;
+  /** Has it this registry? Undefined where nobody knows. */
+  has(registry: string): boolean | undefined;
 }
 
-export function placeOfMirror(url: URL): MirrorPlace {
-  return { url, host: url.host, secure: url.protocol === "https:", loopback: isLoopback(url.hostname) };
+export function placeOfMirror(url: URL, has: MirrorPlace["has"] = () => undefined): MirrorPlace {
+  return { url, host: url.host, secure: url.protocol === "https:", loopback: isLoopback(url.hostname), has };
 }
 
 /** A URL or `host[:port][/path]` that names the mirror; undefined where it names something else. */
@@ -39,6 +41,12 @@ export function mentions(mirror: MirrorPlace, text: string): boolean {
 export function schemeFault(mirror: MirrorPlace, url: URL): string | undefined {
   if (url.protocol === mirror.url.protocol) return undefined;
   return `says ${url.protocol}//, but the mirror is at ${mirror.url.protocol}//`;
+}
+
+/** Undefined where the mirror has the registry, or nobody knows. */
+export function registryFault(mirror: MirrorPlace, registry: string | undefined): string | undefined {
+  if (registry === undefined || mirror.has(registry) !== false) return undefined;
+  return `names the mirror for ${registry}, which the mirror does not have: add it there under upstreams, or take it out here`;
 }
 
 export interface Asking {

@@ -14,7 +14,7 @@ async function look(t: TestContext, files: Readonly<Record<string, string>>, url
     mkdirSync(dirname(join(dir.path, path)), { recursive: true });
     writeFileSync(join(dir.path, path), text);
   }
-  return lookAtDaemons(new Files(dir.path), new URL(url)).filter(({ state }) => state !== "skipped");
+  return lookAtDaemons(new Files(dir.path), new URL(url), () => undefined).filter(({ state }) => state !== "skipped");
 }
 
 const DAEMON = "etc/docker/daemon.json";
@@ -35,6 +35,7 @@ const CASES: readonly (readonly [string, string, "ok" | "warn" | "fail", RegExp,
   [DAEMON, `{"registry-mirrors":["https://${M}/docker.io"]}`, "ok", /names/, `https://${M}`],
   [DAEMON, `{"registry-mirrors":["https://${M}/ghcr.io"]}`, "fail", /asks for ghcr\.io/, `https://${M}`],
   [DAEMON, `{"insecure-registries":["${M}"]}`, "warn", /not in "registry-mirrors"/],
+  [DAEMON, `{"registry-mirrors":"http://${M}"}`, "fail", /"registry-mirrors" that is no list/],
   [DAEMON, `{\n // the mirror\n"registry-mirrors":["http://${M}"]}`, "fail", /no JSON.*JSON has no comments/],
   [DAEMON, `\uFEFF{"registry-mirrors":["http://${M}"]}`, "warn", /byte order mark/],
   [HOSTS, `server = "https://x"\n[host."http://${M}"]\n  capabilities = ["pull", "resolve"]\n`, "ok", /for docker\.io/],
@@ -132,4 +133,20 @@ test("files that cannot be read, are too large, or are directories are told or p
       ["containerd", "warn"],
     ],
   );
+});
+
+test("an endpoint of k3s without a scheme is one over TLS", async (t) => {
+  const text = `mirrors:\n  docker.io:\n    endpoint: ["${M}"]\n`;
+  const [plain] = await look(t, { [K3S]: text });
+  assert.equal(plain?.state, "fail");
+  assert.match(plain?.says ?? "", /means https:\/\//);
+  const [secure] = await look(t, { [K3S]: text }, `https://${M}`);
+  assert.equal(secure?.state, "ok");
+});
+
+test("where daemon.json exists the advice is to add to it", async (t) => {
+  const [finding] = await look(t, { [DAEMON]: `{"insecure-registries":["${M}"]}` });
+  assert.match(finding?.next ?? "", /^add "http:\/\/mirror\.example:5000" to "registry-mirrors" in /);
+  const [none] = await look(t, { [DAEMON]: "{}" });
+  assert.match(none?.next ?? "", /^add "http/);
 });
