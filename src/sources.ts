@@ -24,6 +24,10 @@ export interface Surroundings {
   readonly network?: Network | undefined;
 }
 
+/** What refuses us is neither asked with every request nor shut out for days, however long absences are believed. */
+const MIN_REFUSED_MS = 1000;
+const MAX_REFUSED_MS = 5 * 60_000;
+
 export interface Sources {
   readonly all: readonly Source[];
   readonly routing: RoutingTable<Source>;
@@ -43,7 +47,7 @@ export async function openSources(config: Config, surroundings: Surroundings, sh
     const credentials = await openCredentials(name, settings, config.offline, surroundings, faults);
     held.push(...credentials.map(({ source }) => source));
     const limits = shareOf(settings.limits, share);
-    const refusedMs = settings.freshness.notFound;
+    const refusedMs = Math.min(Math.max(settings.freshness.notFound, MIN_REFUSED_MS), MAX_REFUSED_MS);
     const options = { ...settings, limits, credentials, refusedMs, offline: config.offline };
     const upstream = attempt(() => createUpstream(name, options, surroundings), faults);
     if (upstream === undefined) continue;

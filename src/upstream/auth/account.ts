@@ -33,17 +33,15 @@ export class Account {
   /** Apart from ours: a host that a redirect led to must never be handed what our account obtained. */
   readonly guestTokens: Tokens;
   /** What became of its credentials where they were shown. */
-  readonly refusals: Refusals;
-  readonly #clock: Clock;
+  readonly #refusals = new Map<string, Refusals>();
+  readonly #surroundings: AccountSurroundings;
   /** By origin: who has the same content at two places counts at each. */
   readonly #budgets = new Map<string, RateBudget>();
   #unheld: { readonly failure: Failure; readonly at: number } | undefined;
 
-  constructor(
-    name: string,
-    { source, repositories }: AccountOptions,
-    { clock, refusedMs, judged }: AccountSurroundings,
-  ) {
+  constructor(name: string, { source, repositories }: AccountOptions, surroundings: AccountSurroundings) {
+    const { clock, refusedMs } = surroundings;
+    this.#surroundings = surroundings;
     this.name = name;
     this.source = {
       account: name,
@@ -53,24 +51,22 @@ export class Account {
     this.repositories = repositories;
     this.tokens = new Tokens(clock, refusedMs);
     this.guestTokens = new Tokens(clock, refusedMs);
-    this.refusals = new Refusals(clock, refusedMs, (verdict) => judged?.(name, verdict));
-    this.#clock = clock;
   }
 
   budgetAt({ origin }: URL): RateBudget {
-    const budget = this.#budgets.get(origin) ?? new RateBudget(this.#clock);
+    const budget = this.#budgets.get(origin) ?? new RateBudget(this.#surroundings.clock);
     this.#budgets.set(origin, budget);
     return budget;
   }
 
-  /** What it held was refused, or it had nothing to show, a moment ago. */
-  findTrouble(): Failure | undefined {
-    return this.refusals.findRefusal() ?? this.#findUnheld();
+  /** What it held was refused there, or it had nothing to show, a moment ago. */
+  findTrouble(endpoint: URL): Failure | undefined {
+    return this.refusalsAt(endpoint).findRefusal() ?? this.#findUnheld();
   }
 
   #findUnheld(): Failure | undefined {
     const unheld = this.#unheld;
-    const ageMs = unheld === undefined ? 0 : this.#clock.now() - unheld.at;
+    const ageMs = unheld === undefined ? 0 : this.#surroundings.clock.now() - unheld.at;
     return ageMs >= 0 && ageMs < UNHELD_MS ? unheld?.failure : undefined;
   }
 
@@ -82,9 +78,18 @@ export class Account {
     } catch (error) {
       // Who leaves says nothing of it; a helper that took all the time there was is of no use now.
       const left = asking.signal.aborted && !(isFailure(error) && error.timedOut);
-      if (isFailure(error) && !left) this.#unheld = { failure: error, at: this.#clock.now() };
+      if (isFailure(error) && !left) this.#unheld = { failure: error, at: this.#surroundings.clock.now() };
       throw error;
     }
+  }
+
+  /** Apart for each endpoint: one that does not know our password says nothing of the others. */
+  refusalsAt({ origin }: URL): Refusals {
+    const { clock, refusedMs, judged } = this.#surroundings;
+    const judge = (verdict: "refused" | "accepted") => judged?.(this.name, verdict);
+    const refusals = this.#refusals.get(origin) ?? new Refusals(clock, refusedMs, judge);
+    this.#refusals.set(origin, refusals);
+    return refusals;
   }
 }
 

@@ -17,6 +17,7 @@ import { type Absence, isAbsence } from "../upstream.ts";
 import { type Challenge, chooseChallenge } from "./challenge.ts";
 import { judgeRealm } from "./realm.ts";
 import { type Attempt, isAboutTheRepository, Refusals, saysExpired, textOf } from "./refusals.ts";
+import { readOnly, sameRequest, scopesFor } from "./scopes.ts";
 import type { Secrets } from "./secrets.ts";
 import type { Token } from "./token.ts";
 import type { Grant, TokenRequest, Tokens } from "./tokens.ts";
@@ -84,7 +85,7 @@ export class Authorizer {
   constructor(options: AuthorizerOptions) {
     this.#options = options;
     this.refusals = options.refusals ?? new Refusals(options.clock);
-    this.#server = new TokenServer(options);
+    this.#server = new TokenServer({ ...options, mayTell: (kind) => this.refusals.mayTell(kind) });
   }
 
   /**
@@ -121,7 +122,12 @@ export class Authorizer {
   refusesHeld(status: number, errorBody: string, used: Authorization | undefined): boolean {
     if (used?.held === undefined) return false;
     if (status !== 403) return status === 401;
-    return saysExpired(errorBody) || !(isAboutTheRepository(errorBody) || this.refusals.isGoodOfLate(used.held));
+    return saysExpired(errorBody) || this.#isUnclear(errorBody, used.held);
+  }
+
+  /** A 403 that may be of the credential, or of what was asked for. */
+  #isUnclear(errorBody: string, held: Held): boolean {
+    return !(saysExpired(errorBody) || isAboutTheRepository(errorBody) || this.refusals.isGoodOfLate(held));
   }
 
   /**
@@ -175,8 +181,11 @@ export class Authorizer {
     held: Held,
     progress: Progress,
     signal: AbortSignal,
-  ): Promise<Authorization | Absence> {
+  ): Promise<Authorization | Absence | undefined> {
     const { name, source } = this.#options;
+    const isUnclear = status === 403 && this.#isUnclear(errorBody, held);
+    // What was good once is not refused for one repository that it may not read.
+    if (isUnclear && this.refusals.hasProved(held) && (await this.#isWelcome(held, signal))) return undefined;
     const said = saysExpired(errorBody) ? `answered ${status}, it has expired` : `answered ${status}`;
     const failure = refusedBy(name, new Failure("unreachable", `${host} ${said}`, { upstreamStatus: status }));
     if (this.refusals.note(failure, held)) source.refused(held);
@@ -193,6 +202,19 @@ export class Authorizer {
     if (challenge === undefined)
       return other.kind === "bearer" ? await this.#show(other, signal) : { absent: "denied" };
     return await this.#meet(challenge, repository, undefined, other, signal);
+  }
+
+  /** Asks the registry's own door, for nothing. Marks what is welcome as good. */
+  async #isWelcome(held: Held, signal: AbortSignal): Promise<boolean> {
+    const { endpoint, sender } = this.#options;
+    const url = new URL(`${endpoint.href.replace(/\/$/, "")}/v2/`);
+    if (held.kind === "identity") return true;
+    const headers = { authorization: headerOf(held) };
+    const answer = await sender.send(url, { kind: "ping", method: "GET", lane: "small", headers, signal });
+    await sender.finish(answer);
+    const isWelcome = answer.status !== 401 && answer.status !== 403;
+    if (isWelcome) this.refusals.noteGood(held);
+    return isWelcome;
   }
 
   /** What is held now, where that is another than was refused. */
@@ -213,8 +235,7 @@ export class Authorizer {
       shown = other;
       attempt = await this.refusals.enter(other, signal);
     }
-    const header = shown.kind === "bearer" ? `Bearer ${shown.token}` : basicOf(shown);
-    return { header, source: "held", held: shown, attempt, fresh: true };
+    return { header: headerOf(shown), source: "held", held: shown, attempt, fresh: true };
   }
 
   /** What we hold now; from here on it is `…` in texts of the upstream's. */
@@ -226,7 +247,8 @@ export class Authorizer {
       if (held !== undefined) secrets.noteHeld(held);
       return held;
     } catch (error) {
-      if (!signal.aborted) this.#tell(`account ${source.account} has no credentials to show`, messageOf(error));
+      if (!signal.aborted)
+        this.#tell("source", `account ${source.account} has no credentials to show`, messageOf(error));
       throw error;
     }
   }
@@ -244,7 +266,7 @@ export class Authorizer {
       const url = URL.parse(realm);
       const shown = url === null ? undefined : sender.show(url);
       const message = `no token is asked for ${url === null ? "" : `of ${url.host} `}as ${source.account}`;
-      this.#tell(message, verdict.refuse, { realm: shown });
+      this.#tell("realm", message, verdict.refuse, { realm: shown });
       const advice = `if that is its token server, set upstreams.${name}.tokenRealm`;
       throw new Failure("refused", `${name}: no token is asked for: ${verdict.refuse}; ${advice}`, {
         ...(shown === undefined ? {} : { detail: { realm: shown } }),
@@ -254,7 +276,7 @@ export class Authorizer {
     return {
       realm: verdict.ask,
       service: challenge.parameters.get("service"),
-      scopes: repository === undefined ? scopes : scopesFor(scopes, repository, verbatim),
+      scopes: repository === undefined ? readOnly(scopes) : scopesFor(scopes, repository, verbatim),
     };
   }
 
@@ -276,7 +298,7 @@ export class Authorizer {
       if (held === undefined || !isRefusalOfHeld(error)) {
         // A limit has notices of its own, a realm was told of.
         if (isFailure(error, "unreachable", "corrupt"))
-          this.#tell(`no token from ${host} as ${source.account}`, error.message);
+          this.#tell("token", `no token from ${host} as ${source.account}`, error.message);
         throw error;
       }
       deadline.set(timeoutMs, `${name}: there were no other credentials in time`);
@@ -301,17 +323,43 @@ export class Authorizer {
       if (!isAbsence(token)) attempt.end("good");
       return token;
     } catch (error) {
-      if (isRefusalOfHeld(error)) this.#noteRefusal(error, held);
+      if (!isRefusalOfHeld(error)) throw error;
+      if (await this.#isOfScope(error, request, held, attempt)) return { absent: "denied" };
+      if (this.refusals.note(error, held)) this.#options.source.refused(held);
       throw error;
     } finally {
       attempt.end("none");
     }
   }
 
-  #noteRefusal(failure: Failure, held: Held): void {
-    // 403 may be of this one repository: it is no word on others.
-    const isNews = failure.upstreamStatus === 403 || this.refusals.note(failure, held);
-    if (isNews) this.#options.source.refused(held);
+  /**
+   * Does a token server's refusal say no more than that the account may not have this? GitHub's says 403 DENIED to a
+   * wrong password as to a repository that is not there; others have 401 for both. Asked for no scope at all, as `docker
+   * login` does it, it has the credential alone to judge.
+   */
+  async #isOfScope({ upstreamStatus }: Failure, request: TokenRequest, held: Held, attempt: Attempt): Promise<boolean> {
+    const { source } = this.#options;
+    const { host } = request.realm;
+    if (request.scopes.length === 0 || (upstreamStatus !== 401 && upstreamStatus !== 403)) return false;
+    const isGood = this.refusals.isGoodOfLate(held);
+    // 401 to what has not proved good is clear: a second try would be a second failed login.
+    if (upstreamStatus === 401 && !isGood) return false;
+    const isClear = upstreamStatus === 403 && isGood;
+    if (!isClear && this.refusals.isDue("no scope")) {
+      try {
+        await this.#server.ask({ ...request, scopes: [] }, held);
+        attempt.end("good");
+      } catch (error) {
+        if (isRefusalOfHeld(error)) return false;
+        if (!isFailure(error)) throw error;
+      }
+    }
+    this.#tell(
+      "denied",
+      `${host} gives account ${source.account} no token`,
+      `it answered ${upstreamStatus} to what was asked for`,
+    );
+    return true;
   }
 
   #tellRefusal(host: string, said: string): void {
@@ -321,33 +369,21 @@ export class Authorizer {
     sender.noteTrouble(`${name}: account ${source.account} is refused: ${host}: ${said}; ${check}`);
   }
 
-  #tell(what: string, why: string, detail?: object): void {
+  /** @param kind of which one is told in a while; no word of the upstream's, which could be another each time */
+  #tell(kind: string, what: string, why: string, detail?: object): void {
     const { name, sender } = this.#options;
-    if (this.refusals.mayTell(what)) sender.noteTrouble(`${name}: ${what}: ${why}`, detail);
+    if (this.refusals.mayTell(kind)) sender.noteTrouble(`${name}: ${what}: ${why}`, detail);
   }
 }
 
-/** `repository:<other>:<…>` becomes ours, to pull, unless it was said for us; no scope at all becomes the usual one. */
-export function scopesFor(scopes: readonly string[], repository: Repository, verbatim: boolean): readonly string[] {
-  if (scopes.length === 0) return [`repository:${repository}:pull`];
-  if (verbatim) return scopes;
-  // What was asked for a list (Azure: `metadata_read`) is not good for what is asked next.
-  const ours = (scope: string) => scope.replace(/^(repository(?:\([^)]*\))?):.+:([^:]+)$/, `$1:${repository}:pull`);
-  return [...new Set(scopes.map(ours))];
+/** For the registry itself, which is never shown an identity token. */
+function headerOf(held: Held): string {
+  return held.kind === "basic" ? basicOf(held) : `Bearer ${held.token}`;
 }
 
 /** Not a realm that may not have it, nor a source that has nothing. */
 function isRefusalOfHeld(error: unknown): error is Failure {
   return isFailure(error, "refused") && error.upstreamStatus !== undefined;
-}
-
-function sameRequest(one: TokenRequest, other: TokenRequest): boolean {
-  return (
-    one.realm.href === other.realm.href &&
-    one.service === other.service &&
-    one.scopes.length === other.scopes.length &&
-    one.scopes.every((scope) => other.scopes.includes(scope))
-  );
 }
 
 function granted(tokenRequest: TokenRequest, { token, fresh }: Grant): Authorization {

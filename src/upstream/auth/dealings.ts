@@ -89,7 +89,7 @@ export class Dealings {
     const candidates = accounts.map((account) => ({
       account: account.name,
       repositories: account.repositories,
-      findTrouble: () => account.findTrouble(),
+      findTrouble: () => account.findTrouble(endpoint),
       waitMs: () => account.budgetAt(endpoint).waitMs(question),
       left: account.budgetAt(endpoint).view.remaining,
       of: account,
@@ -102,7 +102,7 @@ export class Dealings {
     return this.#candidates(endpoint, repository, passed).accounts.some(
       (account) =>
         !passed.has(account) &&
-        account.findTrouble() === undefined &&
+        account.findTrouble(endpoint) === undefined &&
         account.budgetAt(endpoint).waitMs(question) === 0,
     );
   }
@@ -110,7 +110,7 @@ export class Dealings {
   /** What all accounts that are of use may together still ask of a repository at an endpoint. */
   budget(endpoint: URL, repository: Repository): BudgetView {
     const { accounts } = this.#candidates(endpoint, repository, new Map());
-    const good = accounts.filter((account) => account.findTrouble() === undefined);
+    const good = accounts.filter((account) => account.findTrouble(endpoint) === undefined);
     return addBudgets((good.length > 0 ? good : accounts).map((account) => account.budgetAt(endpoint).view));
   }
 
@@ -125,7 +125,7 @@ export class Dealings {
     const whyNot = (account: Account) => {
       const failure = passed.get(account);
       // One that has to wait is still the one for the repository.
-      return account.findTrouble() ?? (failure?.kind === "limited" ? undefined : failure);
+      return account.findTrouble(endpoint) ?? (failure?.kind === "limited" ? undefined : failure);
     };
     const [instead] = found.map(whyNot);
     if (found.every((account) => whyNot(account) !== undefined)) {
@@ -159,7 +159,7 @@ export class Dealings {
         source: own ? account.source : ANONYMOUS,
         tokenRealm: own ? this.#options.tokenRealm : null,
         tokens: own ? account.tokens : account.guestTokens,
-        refusals: own ? account.refusals : undefined,
+        refusals: account.refusalsAt(endpoint),
       });
     const authorizer = authorizerAt(endpoint, true);
     const exchange = {

@@ -73,6 +73,11 @@ export class Refusals {
     return proved?.shown === textOf(held) && leftOf(proved.span, this.#clock.now()) > 0;
   }
 
+  /** Has it been good ever, and not been refused since? */
+  hasProved(held: Held): boolean {
+    return this.#proved?.shown === textOf(held);
+  }
+
   /**
    * Before a credential is shown. Waits for the verdict of another request that shows it for the first time.
    * @throws Failure the refusal; or the signal's reason.
@@ -88,12 +93,28 @@ export class Refusals {
     return this.#begin(shown);
   }
 
+  /** True once in `refusedMs` for whatever this is; the kinds are ours, and few: no upstream may choose one. */
+  isDue(kind: string): boolean {
+    return this.mayTell(`due ${kind}`);
+  }
+
   /** True where this trouble has not been told in `refusedMs`; of a refusal, where that one has not been. */
   mayTell(trouble: string = REFUSAL): boolean {
     const now = this.#clock.now();
     if (leftOf(this.#told.get(trouble), now) > 0) return false;
     this.#told.set(trouble, spanOf(now, this.#refusedMs));
     return true;
+  }
+
+  /** It was taken where nothing was asked for. */
+  noteGood(held: Held): void {
+    this.#prove(textOf(held));
+  }
+
+  #prove(shown: string): void {
+    this.#proved = { shown, span: spanOf(this.#clock.now(), this.#refusedMs) };
+    if (this.#refused !== undefined) this.#judged("accepted");
+    this.#refused = undefined;
   }
 
   #judge(held: Held, shown: string): Promise<void> | undefined {
@@ -118,9 +139,7 @@ export class Refusals {
         if (isOver) return;
         isOver = true;
         if (verdict === "good") {
-          this.#proved = { shown, span: spanOf(this.#clock.now(), this.#refusedMs) };
-          if (this.#refused !== undefined) this.#judged("accepted");
-          this.#refused = undefined;
+          this.#prove(shown);
         }
         release();
       },
@@ -140,7 +159,10 @@ export function isAboutTheRepository(errorBody: string): boolean {
   return /"DENIED"/.test(errorBody) && !saysExpired(errorBody);
 }
 
-/** As ECR does: "Your authorization token has expired. Reauthenticate and try again." */
+/**
+ * As ECR does: "Your authorization token has expired. Reauthenticate and try again." A sentence, with spaces: ECR names
+ * repositories in its refusals, and one may be called `team/expired`.
+ */
 export function saysExpired(errorBody: string): boolean {
-  return /expired|reauthenticate/i.test(errorBody);
+  return /authorization token has expired|reauthenticate and try again/i.test(errorBody);
 }

@@ -41,6 +41,8 @@ export interface TokenServerOptions {
   readonly clock: Clock;
   readonly endpoint: URL;
   readonly tokenRealm: string | null;
+  /** True once in a while for each kind of trouble. */
+  readonly mayTell: (kind: string) => boolean;
   /** For one visit, from first request to last byte. */
   readonly timeoutMs: number;
 }
@@ -60,8 +62,8 @@ export class TokenServer {
   }
 
   /**
-   * Absence where it grants us nothing for this repository.
-   * @throws Failure `refused` where `held` is not good enough, `limited`, `unreachable`
+   * Absence where it grants nothing to nobody.
+   * @throws Failure `refused` where it does not to `held`: for what it is, or for what was asked; `limited`, `unreachable`
    */
   async ask(request: TokenRequest, held: Held | undefined): Promise<Token | Absence> {
     const shown = held?.kind === "bearer" ? undefined : held;
@@ -72,8 +74,7 @@ export class TokenServer {
     }
     const { status, text, failure } = reply;
     if (!isRefusal(status, text)) throw failure;
-    // Some answer DENIED for a repository that the account may not read, or that does not exist.
-    if (shown === undefined || (status === 403 && /"DENIED"/.test(text))) return { absent: "denied" };
+    if (shown === undefined) return { absent: "denied" };
     throw refusedBy(name, failure);
   }
 
@@ -82,11 +83,11 @@ export class TokenServer {
    * @throws Failure `refused`, `limited`, `unreachable`; or the signal's reason
    */
   async post(url: URL, form: URLSearchParams, signal?: AbortSignal): Promise<Buffer> {
-    const { name, sender } = this.#options;
+    const { name, sender, mayTell } = this.#options;
     const verdict = judgeRealm({ ...this.#options, realm: url.href, withCredential: true });
     if ("refuse" in verdict) {
       const message = `${name}: nothing is sent to ${url.host}: ${verdict.refuse}`;
-      sender.noteTrouble(message, { realm: sender.show(url) });
+      if (mayTell("form")) sender.noteTrouble(message, { realm: sender.show(url) });
       throw new Failure("refused", message);
     }
     const reply = await this.#post(verdict.ask, form, signal);
@@ -181,13 +182,14 @@ export class TokenServer {
   }
 
   #nextRealm(from: URL, location: Answer["headers"][string], withCredential: boolean): URL {
-    const { name, endpoint, tokenRealm, sender } = this.#options;
+    const { name, endpoint, tokenRealm, sender, mayTell } = this.#options;
     // Two of them are none: which one counts is anybody's guess.
     const target = typeof location === "string" ? URL.parse(location, from.href) : null;
     const verdict = judgeRealm({ realm: target?.href ?? "", endpoint, tokenRealm, withCredential });
     if ("ask" in verdict) return verdict.ask;
     const message = `${name}: a redirect of its token server ${from.host} to ${target?.host ?? "nowhere"} is not followed: ${verdict.refuse}`;
-    sender.noteTrouble(message, target === null ? undefined : { realm: sender.show(target) });
+    const detail = target === null ? undefined : { realm: sender.show(target) };
+    if (mayTell("token redirect")) sender.noteTrouble(message, detail);
     throw new Failure("refused", message);
   }
 }

@@ -277,7 +277,7 @@ export class Conversation {
         try {
           return await this.#askAs(choice, call, endpoint, trial, time, use);
         } catch (error) {
-          if (time.signal.aborted || !isFailure(error) || !isOfAccount(error, account)) throw error;
+          if (time.signal.aborted || !isFailure(error) || !isOfAccount(error, account, endpoint.url)) throw error;
           passed.set(account, error);
           if (!this.#dealings.hasOther(url, call.repository, call, passed)) {
             throw isLater && error.kind === "refused" ? new Unbelieved(url, error) : error;
@@ -380,8 +380,8 @@ class Unbelieved extends Failure {
 }
 
 /** Might another account be answered otherwise? */
-function isOfAccount(failure: Failure, account: Account): boolean {
-  return failure.kind === "refused" || failure.kind === "limited" || account.findTrouble() !== undefined;
+function isOfAccount(failure: Failure, account: Account, endpoint: URL): boolean {
+  return failure.kind === "refused" || failure.kind === "limited" || account.findTrouble(endpoint) !== undefined;
 }
 
 export function codingOfAnswer(answer: Answer): string {

@@ -133,12 +133,13 @@ async function walk(options: ExchangeOptions, question: Question): Promise<Reply
 }
 
 function nextUrl(options: ExchangeOptions, answer: Answer, from: URL, visited: readonly string[]): URL {
-  const { name, endpoint, sender } = options;
+  const { name, endpoint, sender, authorizer } = options;
   const { location } = answer.headers;
   const verdict = judgeRedirect({ location, from, endpoint, visited });
   if ("follow" in verdict) return verdict.follow;
   const target = typeof location === "string" ? URL.parse(location, from.href) : null;
   const message = `${name}: ${verdict.refuse} is not followed`;
-  sender.noteTrouble(message, { from: sender.show(from), ...(target === null ? {} : { to: sender.show(target) }) });
+  const detail = { from: sender.show(from), ...(target === null ? {} : { to: sender.show(target) }) };
+  if (authorizer.refusals.mayTell("redirect")) sender.noteTrouble(message, detail);
   throw new Failure("unreachable", message, { upstreamStatus: answer.status });
 }

@@ -34,8 +34,8 @@ export interface Enclosure {
   readonly storage?: Storage;
   /** What a request costs besides itself whose token has expired; default one of each. */
   readonly renewal?: { readonly challenges: number; readonly tokens: number };
-  /** What clients are told where our password is wrong, and the registry does not say that it is; default 502. */
-  readonly wrongPassword?: 404;
+  /** How often a wrong password is shown until it is clear that it is wrong; default 1. */
+  readonly wrongPasswordShown?: 2;
   /** Ends the life of the tokens that were given. */
   readonly expireTokens?: () => void;
   /** From then on every request to the API is refused as this family refuses who asks too often. */

@@ -241,3 +241,148 @@ test("a registry that stays away keeps nobody waiting for another's trial", asyn
   const calls = Array.from({ length: 5 }, () => upstream.headManifest(app, latest, never));
   for (const answer of await Promise.all(calls)) assert.ok("mediaType" in answer);
 });
+
+const DENIED = '{"errors":[{"code":"DENIED","message":"denied"}]}';
+
+/** As GitHub's: 403 DENIED to a wrong password, and for what is not there or not the account's. */
+async function deniesAlike(t: TestContext, status = 403) {
+  const desk = { password: "right", forbidden: "team/forbidden" };
+  const tokens = await play(t, (request, response, path) => {
+    const scope = new URL(path, "http://x").searchParams.get("scope") ?? "";
+    const isKnown = request.headers.authorization === basic("robot", desk.password);
+    if (isKnown && !scope.includes(desk.forbidden)) response.end('{"token":"good"}');
+    else response.writeHead(status, { "content-type": "application/json" }).end(DENIED);
+  });
+  const registry = await play(t, (request, response) => {
+    if (request.headers.authorization === "Bearer good") return response.end("{}");
+    response.writeHead(401, { "www-authenticate": `Bearer realm="${tokens.url}/token",service="s"` }).end();
+  });
+  return { desk, tokens, registry };
+}
+
+test("403 DENIED to a wrong password is its refusal, found out once, whatever else is asked for", async (t) => {
+  const { tokens, registry } = await deniesAlike(t);
+  const { source, state } = changing("expired");
+  const { upstream, said } = ask(t, registry.url, { credentials: [source] });
+  for (const name of [app, other, app]) await assert.rejects(upstream.headManifest(name, latest, never), isRefused);
+  assert.deepEqual(
+    tokens.requests.map(({ line }) => line.includes("scope=")),
+    [true, false],
+  );
+  assert.equal(state.refused.length, 1);
+  assert.equal(troublesOf(said).length, 1);
+  assert.match(String(troublesOf(said)), /account robot is refused: .*its token server answered 403/);
+});
+
+test("403 DENIED to a good password is of the repository, and told of once", async (t) => {
+  const { tokens, registry } = await deniesAlike(t);
+  const { source, state } = changing("right");
+  const { upstream, said } = ask(t, registry.url, { credentials: [source] });
+  for (const name of ["team/forbidden", "team/forbidden/x", "team/forbidden/y"]) {
+    assert.deepEqual(await upstream.headManifest(parseRepository(name), latest, never), { absent: "denied" });
+  }
+  assert.equal(tokens.requests.length, 4, "one for each, one for nothing");
+  assert.ok("mediaType" in (await upstream.headManifest(app, latest, never)));
+  assert.equal(state.refused.length, 0);
+  assert.match(String(troublesOf(said)), /^reg\.test: \S+ gives account robot no token: it answered 403[^,]*$/);
+});
+
+test("a token server's 401 for one scope does not refuse an account that was just given a token", async (t) => {
+  const { registry } = await deniesAlike(t, 401);
+  const { source, state } = changing("right");
+  const { upstream } = ask(t, registry.url, { credentials: [source] });
+  await upstream.headManifest(app, latest, never);
+  const forbidden = parseRepository("team/forbidden");
+  assert.deepEqual(await upstream.headManifest(forbidden, latest, never), { absent: "denied" });
+  assert.ok("mediaType" in (await upstream.headManifest(other, latest, never)));
+  assert.equal(state.refused.length, 0);
+});
+
+test("a password that was changed a moment after it was good is refused all the same", async (t) => {
+  const { desk, registry } = await deniesAlike(t, 401);
+  const { source, state } = changing("right");
+  const { upstream } = ask(t, registry.url, { credentials: [source] });
+  await upstream.headManifest(app, latest, never);
+  desk.password = "changed";
+  await assert.rejects(upstream.headManifest(other, latest, never), isRefused);
+  assert.equal(state.refused.length, 1);
+});
+
+test("a forbidden repository whose name says expired does not refuse the account", async (t) => {
+  const message =
+    "User: arn:aws:iam::1:user/x is not authorized to perform: ecr:BatchGetImage on resource: team/expired";
+  const body = JSON.stringify({ errors: [{ code: "DENIED", message }] });
+  const registry = await play(t, (request, response, path) => {
+    if (request.headers.authorization === undefined) {
+      response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+    } else if (path.includes("/team/expired/")) response.writeHead(403).end(body);
+    else response.end("{}");
+  });
+  const { source, state } = changing("right");
+  const { upstream } = ask(t, registry.url, { credentials: [source] });
+  const expired = parseRepository("team/expired");
+  assert.deepEqual(await upstream.headManifest(expired, latest, never), { absent: "denied" });
+  assert.ok("mediaType" in (await upstream.headManifest(app, latest, never)));
+  assert.equal(state.refused.length, 0);
+});
+
+test("a 403 without a word, long after the last success, is of the repository where the registry's door is open", async (t) => {
+  const desk = { isOpen: true };
+  const registry = await play(t, (request, response, path) => {
+    if (request.headers.authorization === undefined) {
+      response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+    } else if (path.includes("/team/other/") || !desk.isOpen) response.writeHead(403).end("no");
+    else response.end("{}");
+  });
+  const { source, state } = changing("right");
+  const { upstream } = ask(t, registry.url, { credentials: [source], refusedMs: 1 });
+  const later = () => new Promise((resolve) => setTimeout(resolve, 5));
+  await upstream.headManifest(app, latest, never);
+  await later();
+  await assert.rejects(upstream.headManifest(other, latest, never), isRefused);
+  assert.ok("mediaType" in (await upstream.headManifest(app, latest, never)));
+  assert.equal(state.refused.length, 0);
+  assert.equal(registry.requests.filter(({ line }) => line === "GET /v2/").length, 1);
+  await later();
+  desk.isOpen = false;
+  await assert.rejects(upstream.headManifest(app, latest, never), isRefused);
+  assert.equal(state.refused.length, 1);
+});
+
+test("an endpoint that does not know the password does not take the others down", async (t) => {
+  const second = await takesPasswords(t);
+  second.desk.password = "other";
+  let isDown = false;
+  const first = await play(t, (request, response) => {
+    if (isDown) return response.writeHead(503).end();
+    if (request.headers.authorization === basic("robot", "right")) return response.end("{}");
+    return response.writeHead(401, { "www-authenticate": 'Basic realm="x"' }).end();
+  });
+  const { upstream } = ask(t, first.url, {
+    endpoints: [second.registry.url],
+    credentials: [changing("right").source],
+  });
+  await upstream.headManifest(app, latest, never);
+  isDown = true;
+  await assert.rejects(upstream.headManifest(app, latest, never), isRefused);
+  isDown = false;
+  assert.ok("mediaType" in (await upstream.headManifest(app, latest, never)));
+});
+
+test("troubles whose host or target is another each time are told once", async (t) => {
+  let count = 0;
+  const registry = await play(t, (_request, response, path) => {
+    count += 1;
+    if (path.includes("/tags/")) response.writeHead(302, { location: `ftp://host-${count}.example/` }).end();
+    else {
+      const challenge = `Bearer realm="https://host-${count}.example/token"`;
+      response.writeHead(401, { "www-authenticate": challenge }).end();
+    }
+  });
+  const { upstream, said } = ask(t, registry.url, { credentials: [changing("right").source] });
+  for (let at = 0; at < 10; at++) {
+    await upstream.headManifest(app, latest, never).catch(() => {});
+    await upstream.listTags(app, "", never).catch(() => {});
+  }
+  assert.equal(troublesOf(said).length, 2);
+});

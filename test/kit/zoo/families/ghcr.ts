@@ -68,8 +68,8 @@ function enclosure(account: Account | undefined, shown: "password" | "token" = "
     tokens: { each: shown === "token" ? 0 : 1 },
     hops: { manifest: 0, blob: 1 },
     referrers: false,
-    // A repository that is not there is answered in the same words.
-    wrongPassword: 404,
+    // A repository that is not there is answered in the same words: asked again for nothing, they are clear.
+    wrongPasswordShown: 2,
     ...(shown === "token" ? {} : { expireTokens: () => tokens.expireAll() }),
     storage,
     exhaust: turnstile.close,
