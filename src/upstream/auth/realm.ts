@@ -15,18 +15,24 @@ const MAX_REALM = 2048;
  * Domains where every tenant has a name of its own and the public suffix list does not say so: there a site is one host.
  */
 const TENANT_SUFFIXES = [
+  "aliyuncs.com",
   "amazonaws.com",
   "amazonaws.com.cn",
   "azurecr.cn",
   "azurecr.io",
   "azurecr.us",
+  "core.windows.net",
   "icr.io",
   "jfrog.io",
+  "localtest.me",
   "nip.io",
   "ocir.io",
   "on.aws",
   "pkg.dev",
+  "scw.cloud",
   "sslip.io",
+  "tencentcloudcr.com",
+  "vultrcr.com",
 ];
 
 export interface RealmQuestion {
@@ -70,7 +76,9 @@ function mayHaveCredential(realm: URL, { endpoint, tokenRealm }: RealmQuestion):
  * What one owner has registered. Undefined under a suffix that nobody gives out (`.internal`, `.lan`): two names there
  * may have two owners. Private suffixes count: two tenants of one hosting domain are two sites.
  */
-function findSite(hostname: string): string | undefined {
+function findSite(absolute: string): string | undefined {
+  // The root's dot makes no other name of it.
+  const hostname = absolute.replace(/\.$/, "");
   const { domain, isIcann, isPrivate } = parse(hostname, { allowPrivateDomains: true });
   if (domain === null || !(isIcann || isPrivate)) return undefined;
   return TENANT_SUFFIXES.some((suffix) => hostname.endsWith(`.${suffix}`)) ? hostname : domain;

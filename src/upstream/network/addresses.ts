@@ -16,6 +16,11 @@ const METADATA = new Set([
   "169.254.169.254",
   "169.254.170.2",
   "169.254.170.23",
+  // Scaleway, Tencent, OpenStack.
+  "169.254.42.42",
+  "169.254.0.23",
+  "fd00:42::42",
+  "fe80::a9fe:a9fe",
   "fd00:ec2::254",
   "fd00:ec2::23",
   "100.100.100.200",
@@ -25,6 +30,21 @@ const METADATA = new Set([
 /** All that is ever given out for the open network (RFC 4291 §2.4, IANA). */
 const GLOBAL_V6 = ipaddr.IPv6.parseCIDR("2000::/3");
 const NAT64 = ipaddr.IPv6.parseCIDR("64:ff9b::/96");
+/** Where an IPv4 address may stand besides at the end: 6to4 (RFC 3056 §2), NAT64 within a site (RFC 8215, RFC 6052 §2.2). */
+const CARRIERS: readonly { readonly range: [ipaddr.IPv6, number]; readonly places: readonly number[][] }[] = [
+  { range: ipaddr.IPv6.parseCIDR("2002::/16"), places: [[2, 3, 4, 5]] },
+  {
+    range: ipaddr.IPv6.parseCIDR("64:ff9b:1::/48"),
+    places: [
+      [6, 7, 9, 10],
+      [7, 9, 10, 11],
+      [9, 10, 11, 12],
+      [12, 13, 14, 15],
+    ],
+  },
+  // Translated by SIIT (RFC 2765 §2.1).
+  { range: ipaddr.IPv6.parseCIDR("::ffff:0:0:0/96"), places: [[12, 13, 14, 15]] },
+];
 const COMPATIBLE = ipaddr.IPv6.parseCIDR("::/96");
 
 const NEVER = new Set(["unspecified", "broadcast", "multicast"]);
@@ -37,6 +57,7 @@ export function judgeAddress(text: string): AddressVerdict {
   if (address instanceof ipaddr.IPv6) {
     const embedded = embeddedIPv4(address, range);
     if (embedded !== undefined) return embedded;
+    if (leadsToMetadata(address)) return "forbidden";
   }
   if (METADATA.has(address.toString().replace(/%.*$/, "")) || NEVER.has(range)) return "forbidden";
   if (address instanceof ipaddr.IPv6 && !address.match(GLOBAL_V6)) return "private";
@@ -53,6 +74,14 @@ function embeddedIPv4(address: ipaddr.IPv6, range: string): AddressVerdict | und
   if (!mapped && !address.match(NAT64)) return undefined;
   const verdict = judgeAddress(address.toByteArray().slice(12).join("."));
   return mapped && verdict === "public" ? "private" : verdict;
+}
+
+function leadsToMetadata(address: ipaddr.IPv6): boolean {
+  const bytes = address.toByteArray();
+  return CARRIERS.some(
+    ({ range, places }) =>
+      address.match(range) && places.some((place) => METADATA.has(place.map((at) => bytes[at]).join("."))),
+  );
 }
 
 export type Resolve = (

@@ -9,9 +9,11 @@ import { Agent, type buildConnector } from "undici";
 import type { Clock } from "../../base/clock.ts";
 import { type Flow, flowOf } from "../../base/flow.ts";
 import type { Timeouts, UpstreamOptions } from "../options.ts";
+import { findKnownAt } from "../registries/known.ts";
 import { Dialing } from "../wire/dialing.ts";
 import { MAX_AGE_MS, Pool } from "../wire/pool.ts";
 import { refusedByProxy } from "../wire/tunnel.ts";
+import { bare } from "./addresses.ts";
 import type { Network } from "./network.ts";
 import { Proxies } from "./proxies.ts";
 import { TlsTrust } from "./tlsfiles.ts";
@@ -64,7 +66,9 @@ export function openTransport(
   const { allowPrivate, limits } = options;
   const { connectMs } = timeouts;
   const trustOf = (hostname: string) => trust.contextOf(hostname);
-  const dialing = new Dialing({ name, allowPrivate, network, proxies, clock, connectMs, trustOf });
+  const own = ownHosts(endpoints, options.tokenRealm);
+  const isOwn = (hostname: string) => own.has(hostname);
+  const dialing = new Dialing({ name, allowPrivate, network, proxies, clock, connectMs, isOwn, trustOf });
   const small = new Agent({
     connect: connectorOf(dialing),
     connections: limits.connections,
@@ -107,6 +111,15 @@ export function openTransport(
       await Promise.all([small.destroy(), blobs.close(), dialing.close()]);
     },
   };
+}
+
+/** Those that no answer of the upstream's names. */
+function ownHosts(endpoints: readonly URL[], tokenRealm: string | null): ReadonlySet<string> {
+  const realm = tokenRealm === null ? null : URL.parse(tokenRealm);
+  const known = endpoints.flatMap((endpoint) => findKnownAt(endpoint)?.realmHosts ?? []);
+  return new Set(
+    [...endpoints, ...(realm === null ? [] : [realm])].map(({ hostname }) => bare(hostname)).concat(known),
+  );
 }
 
 function connectorOf(dialing: Dialing): buildConnector.connector {

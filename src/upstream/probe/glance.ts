@@ -65,6 +65,7 @@ export async function lookAtCertificate(endpoint: URL, options: GlanceOptions): 
   const { name, upstream, network, clock, timeoutMs } = options;
   const trust = new TlsTrust(name, [endpoint], upstream, clock, () => {});
   const dialing = new Dialing({
+    isOwn: () => true,
     name,
     allowPrivate: upstream.allowPrivate,
     network,

@@ -5,7 +5,8 @@
  * A name is resolved once for each connection, all its addresses are judged, and the socket is connected to one of those by
  * number: it cannot answer differently the second time. Behind a proxy the name is resolved a second time, by the proxy:
  * literals and names that resolve here are judged all the same before the proxy hears of them; a name that only the proxy can
- * resolve, or that is not found here within a second, passes, and then the proxy's rules are what keeps us out of places.
+ * resolve passes, and then the proxy's rules are what keeps us out of places. Where nobody here answers for a name, one of the
+ * configuration's own passes after a second; one that an upstream sent us to does not: its owner chooses how long that takes.
  *
  * To `https:` a proxy is asked for a tunnel. To `http:` it is asked for the URL itself (RFC 9112 §3.2.2): squid and
  * tinyproxy, as they come, open tunnels to port 443 only.
@@ -30,6 +31,8 @@ export interface DialOptions {
   /** The upstream's, for messages. */
   readonly name: string;
   readonly allowPrivate: boolean;
+  /** Is this host one that the configuration, or our own table, names? Default: none is. */
+  readonly isOwn?: (hostname: string) => boolean;
   readonly trustOf: (hostname: string) => Trust;
   readonly network: Network;
   readonly proxies: Proxies;
@@ -178,11 +181,14 @@ export class Dialing {
     const { allowPrivate, network, clock } = this.#options;
     if (isIP(host) !== 0) return;
     const patience = Promise.withResolvers<void>();
-    const cancel = clock.after(LOOKUP_BEHIND_PROXY_MS, patience.resolve);
+    const isOwn = this.#options.isOwn?.(host) === true;
+    const cancel = isOwn ? clock.after(LOOKUP_BEHIND_PROXY_MS, patience.resolve) : () => {};
     try {
       const judged = judgedAddresses(host, allowPrivate, network.resolve);
       await unlessAborted(Promise.race([judged, patience.promise]), signal);
     } catch (error) {
+      // Out of time, with nobody who judged it.
+      signal.throwIfAborted();
       if (error instanceof AddressRefused || errnoOf(error) === undefined) throw error;
     } finally {
       cancel();

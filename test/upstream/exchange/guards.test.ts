@@ -20,7 +20,7 @@ describe("addresses", () => {
 
   test("metadata services, multicast and the unspecified address stay closed even where private is allowed", () => {
     const never =
-      "169.254.169.254 fd00:ec2::254 ::ffff:169.254.169.254 ::ffff:a9fe:a9fe 64:ff9b::a9fe:a9fe ::a9fe:a9fe 168.63.129.16 0.0.0.0 :: 224.0.0.1 ff02::1 255.255.255.255 nonsense";
+      "169.254.169.254 fd00:ec2::254 ::ffff:169.254.169.254 ::ffff:a9fe:a9fe 64:ff9b::a9fe:a9fe ::a9fe:a9fe 168.63.129.16 0.0.0.0 :: 224.0.0.1 ff02::1 255.255.255.255 nonsense fe80::a9fe:a9fe fe80::a9fe:a9fe%eth0 169.254.42.42 169.254.0.23 fd00:42::42 2002:a9fe:a9fe::1 2002:a83f:8110::1 64:ff9b:1::a9fe:a9fe 64:ff9b:1:a9fe:a9:fe00:: 64:ff9b:1:fd:a9:fea9:fe00:0 64:ff9b:1::a9:fea9:fe00:0 ::ffff:0:a9fe:a9fe";
     for (const address of never.split(" ")) assert.equal(judgeAddress(address), "forbidden", address);
     assert.notEqual(refusalOfLiteral("169.254.169.254", true), undefined);
   });
@@ -116,6 +116,28 @@ describe("realms", () => {
     assert.ok(!judge("https://10.0.0.1", "https://10.0.0.2/token"));
     assert.ok(!judge("https://reg.one.example", "https://sso.two.example/other", true, "https://sso.two.example/t"));
     assert.ok(!judge("https://reg.one.example", "not a url"));
+  });
+
+  test("tenants of one hosting domain are strangers, also with the root's dot", () => {
+    for (const suffix of [
+      "azurecr.io",
+      "aliyuncs.com",
+      "tencentcloudcr.com",
+      "vultrcr.com",
+      "blob.core.windows.net",
+      "rg.fr-par.scw.cloud",
+      "localtest.me",
+    ]) {
+      for (const [one, other] of [
+        ["", ""],
+        [".", ""],
+        ["", "."],
+        [".", "."],
+      ]) {
+        assert.ok(!judge(`https://victim.${suffix}${one}`, `https://thief.${suffix}${other}/token`), suffix);
+      }
+    }
+    assert.ok(judge("https://reg.corp.example.com.", "https://login.corp.example.com/token"));
   });
 
   test("a realm on the registry's own host is asked by TLS where the registry is, never by less", () => {

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { createServer } from "node:net";
 import { test } from "node:test";
 import type { TLSSocket } from "node:tls";
+import type { Network } from "../../../src/upstream/network/network.ts";
 import { ManualClock } from "../../kit/clock.ts";
 import { seededBytes } from "../../kit/content.ts";
 import { openResources, residueSince } from "../../kit/residue.ts";
@@ -228,6 +229,32 @@ for (const lane of LANES) {
     for (let turn = 0; turn < 20 && clock.pending < 2; turn++) await clock.advance(0);
     await clock.advance(1000);
     assert.equal(await text, "inside");
+  });
+
+  test(`${lane}: a name that an upstream sent us to does not pass because nobody here answers for it`, async (t) => {
+    const proxy = await playProxy(t, { ports: {} });
+    const options = { allowPrivate: false, tokenRealm: "https://realm.test/token" };
+    const waiting = new Map<string, () => void>();
+    const resolve: NonNullable<Network["resolve"]> = (name, _options, callback) => {
+      waiting.set(name, () => callback(null, [{ address: "169.254.169.254", family: 4 }]));
+    };
+    for (const scheme of ["http", "https"]) {
+      const clock = new ManualClock();
+      const network = { env: env(proxy.port), resolve };
+      const wire = openLane(t, lane, "https://one.test", { network, options, clock });
+      const refused = wire.failure(`${scheme}://slow.test/`);
+      for (let turn = 0; turn < 100 && !waiting.has("slow.test"); turn++) await clock.advance(0);
+      await clock.advance(2000);
+      waiting.get("slow.test")?.();
+      const { cause } = await refused;
+      assert.ok(cause instanceof Error && cause.name === "AddressRefused", String(cause));
+      waiting.clear();
+      const silent = wire.failure(`${scheme}://silent.test/`);
+      for (let turn = 0; turn < 100 && !waiting.has("silent.test"); turn++) await clock.advance(0);
+      await clock.advance(5000);
+      assert.ok((await silent).timedOut);
+    }
+    assert.deepEqual(proxy.requests, []);
   });
 }
 
