@@ -121,7 +121,10 @@ export const credential = given.transform((item, context): Credential => {
     context.addIssue({ code: "custom", path, message });
     return z.NEVER;
   };
-  if (found.length !== 1 || only === undefined) return fault(`expected one of ${FORMS}`);
+  if (found.length !== 1 || only === undefined) return fault(halfOf(item) ?? `expected one of ${FORMS}`);
+  if (only.type === "basic" && only.username.includes(":")) {
+    return fault("holds a colon, which ends a user name (RFC 7617)", "username");
+  }
   if (item.repositories.length === 0) return fault("names no repository; leave it out for all", "repositories");
   if (secretsOfAzure(item).length > 1) return fault("holds two secrets; one is enough", "azure");
   if (
@@ -133,6 +136,23 @@ export const credential = given.transform((item, context): Credential => {
   }
   return { ...only, repositories: item.repositories };
 });
+
+const PASSWORDS = "password, passwordFile, passwordEnv";
+const TOKENS = "token, tokenFile, tokenEnv";
+
+/** What is missing or too much where it is clear which form was meant. */
+function halfOf(item: Given): string | undefined {
+  if (CLOSED_FORMS.some((key) => closedForm(key, item) !== undefined)) return undefined;
+  const passwords = sourcesOf(item.password, item.passwordFile, item.passwordEnv).length;
+  const tokens = sourcesOf(item.token, item.tokenFile, item.tokenEnv).length;
+  const isNamed = item.username !== null;
+  if (tokens > 1 && passwords === 0 && !isNamed) return `holds ${tokens} tokens; one of ${TOKENS} is expected`;
+  if (tokens > 0) return undefined;
+  if (passwords > 1) return `holds ${passwords} passwords; one of ${PASSWORDS} is expected`;
+  if (isNamed && passwords === 0) return `holds a username and no password; one of ${PASSWORDS} is expected`;
+  if (!isNamed && passwords === 1) return "holds a password and no username";
+  return undefined;
+}
 
 /** Every form that the item could be read as; what belongs to none of them counts as one more. */
 function formsOf(item: Given): CredentialForm[] {

@@ -62,6 +62,7 @@ const upstreams = z
   }, ALWAYS)
   .superRefine(checkHosts, ALWAYS)
   .superRefine(checkRegions, ALWAYS)
+  .superRefine(checkRealms, ALWAYS)
   .transform(
     (given): Readonly<Record<string, UpstreamConfig>> =>
       Object.fromEntries(Object.entries(given).map(([key, value]) => [parseRegistryName(key), value])),
@@ -150,6 +151,17 @@ function checkRegions(given: unknown, context: z.core.$RefinementCtx): void {
       const message = "needs a region, which this registry's host does not name";
       context.addIssue({ code: "custom", path: [key, "credentials", at, "ecr"], message });
     }
+  }
+}
+
+/** A token server without TLS is never asked for a registry with it: credentials would leave in plain text. */
+function checkRealms(given: unknown, context: z.core.$RefinementCtx): void {
+  for (const [key, settings] of Object.entries(asRecord(given))) {
+    const { url, tokenRealm } = asRecord(settings);
+    const isPlain = typeof url === "string" && url.startsWith("http:");
+    if (isPlain || typeof tokenRealm !== "string" || !tokenRealm.startsWith("http:")) continue;
+    const message = "is http, and the registry https: no token would be asked for there; https is expected";
+    context.addIssue({ code: "custom", path: [key, "tokenRealm"], message });
   }
 }
 

@@ -104,12 +104,8 @@ test("a form with nothing below it is that form, and null elsewhere is nothing g
 
 test("an item that is no form, or two of them, is a fault with its line", () => {
   const bad = [
-    "{username: me}",
-    "{password: x}",
     "{username: me, token: x}",
     "{token: x, password: y, username: z}",
-    "{username: a, password: b, passwordEnv: SECRET}",
-    "{token: a, tokenEnv: SECRET}",
     "{}",
     "{repositories: ['**']}",
     "{ecrPublic: {}, google: {}}",
@@ -153,6 +149,11 @@ test("what is wrong below a form is a fault at its key", () => {
     ["{token: a, repositories: []}", /credentials\.0\.repositories: names no repository; leave it out for all/],
     ["{token: a, repositories: [UPPER]}", /credentials\.0\.repositories\.0: expected a repository pattern/],
     ["{token: a, repositores: ['**']}", /repositores: unknown key, did you mean "repositories"/],
+    ["{username: me}", /credentials\.0: holds a username and no password; one of password, passwordFile, passwordEnv/],
+    ["{password: x}", /credentials\.0: holds a password and no username$/],
+    ["{username: a, password: b, passwordEnv: SECRET}", /credentials\.0: holds 2 passwords; one of password, /],
+    ["{token: a, tokenEnv: SECRET}", /credentials\.0: holds 2 tokens; one of token, tokenFile, tokenEnv/],
+    ["{username: 'a:b', password: c}", /credentials\.0\.username: holds a colon, which ends a user name/],
     ["{tokenEnv: NOT_SET}", /tokenEnv: the environment variable .* not set/],
   ];
   for (const [item, fault] of cases) {
@@ -214,4 +215,24 @@ test("no fault repeats a value, for it may be a secret", () => {
     assert.notEqual(faults, "");
     assert.ok(!faults.includes(secret), faults);
   }
+});
+
+test("a token server without TLS is a fault for a registry with it", () => {
+  const faults = (more: string) => {
+    try {
+      load(["{token: a}"], "registry.example.com", more);
+    } catch (error) {
+      assert.ok(error instanceof ConfigFaults, String(error));
+      return error.faults.map(({ path, message }) => `${path}: ${message}`);
+    }
+    return [];
+  };
+  const realm = "\n    tokenRealm: http://auth.example.com/token";
+  assert.match(
+    faults(realm).join("\n"),
+    /^upstreams\.registry\.example\.com\.tokenRealm: is http, and the registry https/,
+  );
+  assert.equal(faults(`${realm}\n    url: https://10.0.0.5`).length, 1);
+  assert.deepEqual(faults(`${realm}\n    url: http://10.0.0.5`), []);
+  assert.deepEqual(faults(realm.replace("http:", "https:")), []);
 });

@@ -19,7 +19,10 @@ export async function openDockerConfig(file: string, surroundings: CredentialSur
     parse: (bytes) => chooseFromDockerConfig(bytes, name, endpoint),
     onTrouble: (message) => onTrouble(`${name}: ${message}`),
   });
-  return new DockerLogin(accountOf(await watched.value()), watched, surroundings);
+  const choice = await watched.value();
+  const login = new DockerLogin(accountOf(choice), watched, surroundings);
+  login.note(choice);
+  return login;
 }
 
 function accountOf({ program, held }: DockerChoice): string {
@@ -33,6 +36,8 @@ class DockerLogin implements CredentialSource {
   readonly #surroundings: CredentialSurroundings;
   #program: { readonly key: string; readonly source: ProgramCredential } | undefined;
   #closed = false;
+  /** That there is nothing for us was told. */
+  #told = false;
 
   constructor(account: string, watched: WatchedFile<DockerChoice>, surroundings: CredentialSurroundings) {
     this.account = account;
@@ -41,9 +46,19 @@ class DockerLogin implements CredentialSource {
   }
 
   async hold(asking: Asking): Promise<Held | undefined> {
-    const { program, held } = await this.#watched.value();
+    const choice = await this.#watched.value();
+    this.note(choice);
+    const { program, held } = choice;
     if (program === undefined) return held;
     return (await this.#sourceOf(program).hold(asking)) ?? held;
+  }
+
+  /** Tells once that there is nothing for us in it, and again after there was. */
+  note({ program, held }: DockerChoice): void {
+    const isEmpty = program === undefined && held === undefined;
+    const { name, onTrouble } = this.#surroundings;
+    if (isEmpty && !this.#told) onTrouble(`${name}: docker-config has no entry for ${name}; pulling as anonymous`);
+    this.#told = isEmpty;
   }
 
   refused(held: Held): void {

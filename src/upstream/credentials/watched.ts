@@ -4,9 +4,11 @@
  *
  * Contents decide, not times: secrets are swapped by symlinks, bind mounts and in place. What is no longer there, or no
  * longer makes sense, leaves the last good value in force, and is told once. What is no regular file (a pipe) is read at
- * start only.
+ * start only, where what it holds comes within a second.
  */
-import { open } from "node:fs/promises";
+import { constants } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Clock } from "../../base/clock.ts";
 import { errnoOf, Failure, isFailure } from "../../base/failure.ts";
 import { leftOf, OVER, type Span, spanOf } from "../../base/span.ts";
@@ -21,6 +23,9 @@ export interface WatchedOptions<T> {
 
 const LOOK_MS = 5_000;
 const ATTENTIVE_MS = 60_000;
+/** For what a pipe brings, and how often it is looked for. */
+const PIPE_LOOKS = 50;
+const PIPE_LOOK_MS = 20;
 
 export class WatchedFile<T> {
   readonly #file: string;
@@ -103,14 +108,23 @@ interface Content {
 
 async function read(file: string, maxBytes: number): Promise<Content> {
   try {
-    await using handle = await open(file, "r");
+    // A pipe that nobody writes to would keep a thread, and the start, for ever.
+    await using handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await handle.stat();
     if (stat.isDirectory()) throw new Failure("invalid", `${file} is a directory, not a file`);
     // One byte more than allowed tells whether there is more.
     const buffer = Buffer.alloc(stat.isFile() ? Math.min(stat.size, maxBytes) + 1 : maxBytes + 1);
     let length = 0;
+    let looks = 0;
     while (length < buffer.length) {
-      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null);
+      const bytesRead = await readSome(handle, buffer, length);
+      if (bytesRead === undefined || (bytesRead === 0 && length === 0 && stat.isFIFO())) {
+        looks += 1;
+        if (looks > PIPE_LOOKS) throw new Failure("invalid", `${file} is a pipe that brought nothing whole in time`);
+        // By a timer that keeps the process: at its start nothing else does.
+        await sleep(PIPE_LOOK_MS);
+        continue;
+      }
       if (bytesRead === 0) break;
       length += bytesRead;
     }
@@ -121,5 +135,15 @@ async function read(file: string, maxBytes: number): Promise<Content> {
     const code = errnoOf(error);
     if (code === undefined) throw error;
     throw new Failure("invalid", `cannot read the file ${file} (${code})`, { cause: error });
+  }
+}
+
+/** Undefined where nothing has come yet. */
+async function readSome(handle: FileHandle, buffer: Buffer, at: number): Promise<number | undefined> {
+  try {
+    return (await handle.read(buffer, at, buffer.length - at, null)).bytesRead;
+  } catch (error) {
+    if (errnoOf(error) === "EAGAIN") return undefined;
+    throw error;
   }
 }

@@ -211,6 +211,25 @@ test("a login that changes is seen, and one that becomes malformed leaves the la
   assert.equal(source.account, "me");
 });
 
+test("a file without an entry for us is told of at start, and when the entry goes", async (t) => {
+  const { open, asking, form, write, clock, troubles } = await fileScene(t, { auths: {} });
+  const source = await open(form);
+  const line = "registry.example.com: docker-config has no entry for registry.example.com; pulling as anonymous";
+  assert.deepEqual(troubles, [line]);
+  const hold = async (content: object) => {
+    write(content);
+    await clock.advance(5_000);
+    return await source.hold(asking());
+  };
+  assert.equal(await hold({ auths: { other: auth("me") } }), undefined);
+  assert.equal(troubles.length, 1);
+  assert.deepEqual(await hold({ auths: { "registry.example.com": auth("me") } }), basic("me"));
+  assert.equal(troubles.length, 1);
+  assert.equal(await hold({}), undefined);
+  assert.equal(await hold({ auths: {} }), undefined);
+  assert.deepEqual(troubles, [line, line]);
+});
+
 test("a malformed file fails the start", async (t) => {
   const { open, form } = await fileScene(t, "{");
   await assert.rejects(open(form), { kind: "invalid", message: /^the file .*config\.json is not JSON$/ });

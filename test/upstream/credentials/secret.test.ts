@@ -1,5 +1,6 @@
 /** Secrets from the configuration, files and variables: read at start, and again when a file has changed. */
 import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -95,6 +96,20 @@ test("a changed file is seen while the clock is behind where it was", async (t) 
   clock.jump(-3_600_000);
   writeFileSync(file, "two");
   assert.deepEqual(await source.hold(asking()), { kind: "bearer", token: "two" });
+});
+
+test("a pipe is read at start where something writes to it, and does not keep the start where nothing does", async (t) => {
+  const { open, asking, dir } = await fileScene(t, "one");
+  const file = join(dir, "pipe");
+  execFileSync("mkfifo", [file]);
+  await assert.rejects(open(token({ from: "file", file })), {
+    kind: "invalid",
+    message: /is a pipe that brought nothing/,
+  });
+  const writer = spawn("sh", ["-c", 'sleep 0.1; printf secret > "$0"', file], { stdio: "ignore" });
+  t.after(() => writer.kill());
+  const source = await open(token({ from: "file", file }));
+  assert.deepEqual(await source.hold(asking()), { kind: "bearer", token: "secret" });
 });
 
 test("after a refusal the file is looked at by all who ask until it is another, and the same secret stays the same object", async (t) => {
