@@ -3,7 +3,8 @@
  *
  * The invariants: pulls that are on their way are taken off already, so that several at once cannot overshoot; where the
  * budget is used up, or the upstream told us to wait, nothing is sent; when a wait is over, one question goes first and the
- * others follow its answer. No wait outlives a day, or the clock being set back.
+ * others follow its answer. No wait outlives a day, or the clock being set back; in one of more than `RELOOK_MS` one question
+ * in so long looks whether it still holds, unless the wait is for pulls of our own to leave the window.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Method } from "../network/transport.ts";
@@ -83,8 +84,12 @@ export function reopensIn(said: LimitsSaid, pulls: readonly number[], now: numbe
   const oldest = pulls[0];
   if (oldest === undefined || said.windowMs === undefined) return RELOOK_MS;
   const leavesInMs = Math.min(DAY_MS, Math.max(SOON_MS, oldest + said.windowMs - now + SLEW_MS));
-  const allOurs = said.limit !== undefined && pulls.length >= said.limit;
-  return allOurs ? leavesInMs : Math.min(leavesInMs, RELOOK_MS);
+  return isOurs(said, pulls) ? leavesInMs : Math.min(leavesInMs, RELOOK_MS);
+}
+
+/** Was all that there is in a window spent by us? */
+function isOurs({ limit, resetMs }: LimitsSaid, pulls: readonly number[]): boolean {
+  return limit !== undefined && pulls.length >= limit && !(resetMs !== undefined && resetMs > 0);
 }
 
 type Scope = "pulls" | "all";
@@ -93,6 +98,8 @@ type Scope = "pulls" | "all";
 interface Hold {
   readonly since: number;
   readonly until: number;
+  /** When a question may look whether it still holds; moves on with each that does. */
+  lookAt: number;
   /** The question that went first. */
   probe: object | undefined;
 }
@@ -125,9 +132,10 @@ export class RateBudget {
   /** 0: may be asked now. Otherwise nothing is sent, and it may be tried again in so many milliseconds. */
   waitMs(question: BudgetQuestion): number {
     const now = this.#clock.now();
-    let waitMs = this.#heldMs("all", now);
+    let waitMs = this.#heldMs("all", now, true);
     if (question.kind !== "manifest") return waitMs;
-    waitMs = Math.max(waitMs, this.#heldMs("pulls", now));
+    // HEAD looks at no cost.
+    waitMs = Math.max(waitMs, this.#heldMs("pulls", now, question.method === "HEAD"));
     if (waitMs > 0 || question.method === "HEAD") return waitMs;
     const remaining = this.#remaining(now);
     // What is on its way has it; its answer says what is left.
@@ -141,7 +149,9 @@ export class RateBudget {
     const pull = kind === "manifest" && method === "GET";
     const asked = {};
     for (const [scope, hold] of this.#holds) {
-      if (hold.probe === undefined && (scope === "all" || kind === "manifest")) hold.probe = asked;
+      if (hold.probe !== undefined || (scope === "pulls" && kind !== "manifest")) continue;
+      hold.probe = asked;
+      hold.lookAt = this.#clock.now() + RELOOK_MS;
     }
     if (pull) this.#onTheWay += 1;
     let open = true;
@@ -228,9 +238,8 @@ export class RateBudget {
       refusal.of === "pulls" && refusal.waitMs === undefined
         ? reopensIn({ ...(this.#said ?? UNSAID), remaining: 0 }, this.#ownPulls(now), now)
         : waitAfter(refusal, this.#streak - 1, this.#random());
-    const until = now + waitMs;
-    if (!first && held !== undefined && held.until >= until) return;
-    this.#holds.set(scope, { since: now, until, probe: undefined });
+    if (!first && held !== undefined && held.until >= now + waitMs) return;
+    this.#hold(scope, waitMs, now, refusal.of === "pulls" && refusal.waitMs === undefined);
     if (scope === "pulls" && this.#said !== undefined) this.#said = { ...this.#said, remaining: 0, at: now };
   }
 
@@ -238,8 +247,14 @@ export class RateBudget {
     const said = this.#said;
     const remaining = this.#remaining(now);
     if (said === undefined || remaining === undefined || remaining + this.#onTheWay > 0) return;
-    const waitMs = reopensIn(said, this.#ownPulls(now), now);
-    this.#holds.set("pulls", { since: now, until: now + waitMs, probe: undefined });
+    this.#hold("pulls", reopensIn(said, this.#ownPulls(now), now), now, true);
+  }
+
+  /** @param counted the wait is by what we counted and not by what was said. */
+  #hold(scope: Scope, waitMs: number, now: number, counted: boolean): void {
+    const ours = counted && this.#said !== undefined && isOurs(this.#said, this.#ownPulls(now));
+    const lookAt = ours ? Number.POSITIVE_INFINITY : now + RELOOK_MS;
+    this.#holds.set(scope, { since: now, until: now + waitMs, lookAt, probe: undefined });
   }
 
   /** The window turned, as far as anybody knows. Without a word of limits there is none any more for what was asked. */
@@ -258,12 +273,15 @@ export class RateBudget {
     return said.remaining - this.#onTheWay - this.#unanswered;
   }
 
-  #heldMs(scope: Scope, now: number): number {
+  /** @param mayLook whether it still holds, where it is time to. */
+  #heldMs(scope: Scope, now: number, mayLook = false): number {
     const hold = this.#holds.get(scope);
     if (hold === undefined) return 0;
     const leftMs = hold.until - now;
     // More than it ever was: the clock was set back, and nobody knows how much is left of it.
-    if (leftMs > 0 && leftMs <= hold.until - hold.since + SLEW_MS) return leftMs;
+    if (leftMs > 0 && leftMs <= hold.until - hold.since + SLEW_MS) {
+      return mayLook && hold.probe === undefined && now >= hold.lookAt ? 0 : leftMs;
+    }
     return hold.probe === undefined ? 0 : SOON_MS;
   }
 

@@ -202,3 +202,35 @@ test("what is not asked says what is left and when it will be", () => {
   assert.equal(failure.message, "docker.io: 0 of 100 pulls left; asked again in 15 min");
   assert.deepEqual([failure.kind, failure.retryAfterMs], ["limited", RELOOK_MS]);
 });
+
+test("a long wait that somebody else named is looked after every quarter of an hour, by one question", async () => {
+  const { clock, budget, answer, ask } = scene();
+  ask(BLOB, 429, { "retry-after": "86400" });
+  assert.ok(budget.waitMs(HEAD) > RELOOK_MS);
+  await clock.advance(RELOOK_MS);
+  assert.equal(budget.waitMs(HEAD), 0);
+  const look = budget.begin(HEAD);
+  assert.ok(budget.waitMs(BLOB) > RELOOK_MS, "the others wait for it");
+  look.failed();
+  assert.ok(budget.waitMs(BLOB) > RELOOK_MS, "and for the next");
+  await clock.advance(RELOOK_MS);
+  answer(budget.begin(HEAD), 200);
+  assert.equal(budget.waitMs(BLOB), 0);
+});
+
+test("pulls that were refused for hours are looked after by HEAD alone, and not where they were all ours", async () => {
+  const { clock, budget, ask } = scene();
+  ask(GET, 429, { ...hub(0), "retry-after": "72000" });
+  await clock.advance(RELOOK_MS);
+  assert.ok(budget.waitMs(GET) > RELOOK_MS);
+  assert.equal(budget.waitMs(HEAD), 0);
+  ask(HEAD, 200, hub(5));
+  assert.equal(budget.waitMs(GET), 0);
+
+  const own = scene();
+  own.ask(HEAD, 200, hub(2, 2));
+  own.ask(GET, 200, hub(1, 2));
+  own.ask(GET, 200, hub(0, 2));
+  await own.clock.advance(RELOOK_MS);
+  assert.ok(own.budget.waitMs(HEAD) > RELOOK_MS);
+});
