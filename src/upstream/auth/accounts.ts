@@ -2,9 +2,10 @@
  * Which of our accounts at one upstream is shown for a repository: the ones the configuration maps to it before the
  * ones for everything, and of those the one that has most left.
  *
- * An account that was refused or has nothing to show, or that has to wait, is passed over while there is another; where all that
- * are mapped are of no use, those for everything are shown. One that was refused is chosen where there is none, for what it holds may be another credential by now (its authorizer refuses the same one again without
- * a request). Anonymous is what we are where none is for the repository.
+ * An account that was refused or has nothing to show, or that has to wait, is passed over while there is another; where all
+ * that are mapped are of no use, those for everything are shown. One that was refused is chosen where there is none, for what
+ * it holds may be another credential by now (its authorizer refuses the same one again without a request). Anonymous is what
+ * we are where none is for the repository.
  */
 import { Failure } from "../../base/failure.ts";
 import type { Repository } from "../../oci/reference.ts";
