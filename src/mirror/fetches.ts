@@ -13,14 +13,14 @@ import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import type { Urgency } from "../upstream/urgency.ts";
 import type { Absences } from "./absences.ts";
 import type { Fetched } from "./origin.ts";
-import type { Promises } from "./promises.ts";
+import type { Pledges } from "./pledges.ts";
 import type { Route } from "./route.ts";
 import type { Shelf } from "./shelf.ts";
 
 export interface FetchesParts {
   readonly shelf: Pick<Shelf, "keep">;
   readonly absences: Pick<Absences, "remember">;
-  readonly promises: Promises;
+  readonly pledges: Pledges;
   readonly clock: Clock;
   /** Aborted when the mirror stops. */
   readonly signal: AbortSignal;
@@ -68,11 +68,11 @@ export class Fetches {
   }
 
   async #ask(route: Route, digest: Digest, urgency: Urgency): Promise<Fetched | Absence> {
-    const { shelf, absences, promises, clock, signal } = this.#parts;
+    const { shelf, absences, pledges, clock, signal } = this.#parts;
     const at = clock.now();
     const reference = { type: "digest", digest } as const;
     const body = await route.source.upstream.getManifest(route.repository, reference, signal, urgency);
-    promises.redeem(route.upstream, keyOf(route, digest));
+    pledges.redeem(route.upstream, keyOf(route, digest));
     if (isAbsence(body)) {
       absences.remember(route, digest, body);
       return body;

@@ -26,7 +26,7 @@ import { mayServeStale } from "./freshness.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "./origin.ts";
 import { inTime, PATIENCE_MS, silenceOf } from "./patience.ts";
-import { Promises } from "./promises.ts";
+import { Pledges } from "./pledges.ts";
 import { Renewals } from "./renewals.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
@@ -66,7 +66,7 @@ export class LocalOrigin implements Origin {
   readonly #abort = new AbortController();
   /** Tags that were seen to name a digest which is not stored yet, by place and digest. */
   readonly #expected = new LRUCache<string, Set<Tag>>(atMost(MAX_EXPECTED));
-  readonly #promises: Promises;
+  readonly #pledges: Pledges;
   readonly #fetches: Fetches;
   readonly #renewals: Renewals;
   readonly #looking = new Singleflight<Seen | Absence | undefined>();
@@ -79,10 +79,10 @@ export class LocalOrigin implements Origin {
   constructor(parts: LocalOriginParts) {
     this.#parts = parts;
     const { clock, shelf, absences } = parts;
-    const promises = new Promises(clock);
-    this.#promises = promises;
-    this.#fetches = new Fetches({ shelf, absences, promises, clock, signal: this.#abort.signal });
-    this.#renewals = new Renewals({ shelf, promises, fetches: this.#fetches });
+    const pledges = new Pledges(clock);
+    this.#pledges = pledges;
+    this.#fetches = new Fetches({ shelf, absences, pledges, clock, signal: this.#abort.signal });
+    this.#renewals = new Renewals({ shelf, pledges, fetches: this.#fetches });
   }
 
   findSighting(route: Route, tag: Tag): Sighting | undefined {
@@ -114,9 +114,9 @@ export class LocalOrigin implements Origin {
             const cost = await this.#renewals.costOf(old.manifest);
             const budget = route.source.upstream.budget(route.repository);
             // Whoever is told of a new image comes for it next, and must not find that it cannot be had.
-            if (isTight(budget, this.#promises.of(upstream) + cost))
+            if (isTight(budget, this.#pledges.of(upstream) + cost))
               return await this.#renewed(route, tag, old, sighting);
-            if (budget?.limit !== undefined) this.#promises.make(upstream, keyOf(route, sighting.digest), cost);
+            if (budget?.limit !== undefined) this.#pledges.make(upstream, keyOf(route, sighting.digest), cost);
           }
           await this.#tell(route, tag, sighting);
           return sighting;
@@ -163,7 +163,7 @@ export class LocalOrigin implements Origin {
       if (old !== undefined) {
         const budget = upstream.budget(route.repository);
         const ageMs = at - old.entry.checkedAt;
-        const waitMs = savedMs(budget, this.#promises.of(route.upstream), ageMs, freshness, at);
+        const waitMs = savedMs(budget, this.#pledges.of(route.upstream), ageMs, freshness, at);
         if (waitMs > 0 && budget !== undefined) throw failureOfBudget(upstream.name, budget, waitMs);
       }
       const urgency = old === undefined ? "miss" : "refresh";
@@ -299,7 +299,7 @@ export class LocalOrigin implements Origin {
   async #fetchUnsighted(route: Route, tag: Tag): Promise<Fetched | Absence> {
     if ((await this.#findServable(route, tag)) === undefined) return await this.#fetchByTag(route, tag, "miss");
     const budget = route.source.upstream.budget(route.repository);
-    if (budget !== undefined && !mayTakeOver(budget, this.#promises.of(route.upstream), 1)) {
+    if (budget !== undefined && !mayTakeOver(budget, this.#pledges.of(route.upstream), 1)) {
       throw failureOfBudget(route.upstream, budget, putOffMs(budget));
     }
     return await this.#fetchByTag(route, tag, "refresh");

@@ -10,14 +10,14 @@ import { failureOfBudget } from "../upstream/exchange/trouble.ts";
 import { isAbsence } from "../upstream/upstream.ts";
 import type { Fetches } from "./fetches.ts";
 import type { Fetched } from "./origin.ts";
-import type { Promises } from "./promises.ts";
+import type { Pledges } from "./pledges.ts";
 import type { Route } from "./route.ts";
 import type { Shelf, ShelvedManifest } from "./shelf.ts";
 import { mayTakeOver, putOffMs } from "./spending.ts";
 
 export interface RenewalParts {
   readonly shelf: Pick<Shelf, "find">;
-  readonly promises: Promises;
+  readonly pledges: Pledges;
   readonly fetches: Pick<Fetches, "fetch">;
 }
 
@@ -34,18 +34,18 @@ export class Renewals {
    * @throws Failure `limited` where the budget does not cover it; nothing was asked for then.
    */
   async takeOver(route: Route, old: ShelvedManifest, digest: Digest, checkedAt: number): Promise<Fetched> {
-    const { shelf, promises } = this.#parts;
+    const { shelf, pledges } = this.#parts;
     const stored = await shelf.find(digest);
     const platforms = await this.#storedPlatforms(old);
     const missing = stored === undefined ? undefined : await this.#missing(stored, platforms);
     const pulls = missing?.length ?? 1 + platforms.size;
     // What is being fetched is counted twice until it is here: where that is what is missing, it is waited for.
     for (let ended: Promise<void> | undefined; !this.#fits(route, pulls); await ended) {
-      ended = promises.whenOneEnds(route.upstream);
+      ended = pledges.whenOneEnds(route.upstream);
       if (ended === undefined) throw putOff(route);
     }
     // From that look to here nothing else runs.
-    const held = promises.hold(route.upstream, pulls);
+    const held = pledges.hold(route.upstream, pulls);
     try {
       const fetched = stored === undefined ? await this.#fetch(route, digest) : undefined;
       const manifest = stored ?? fetched?.manifest;
@@ -73,7 +73,7 @@ export class Renewals {
 
   #fits(route: Route, pulls: number): boolean {
     const budget = route.source.upstream.budget(route.repository);
-    return mayTakeOver(budget, this.#parts.promises.of(route.upstream), pulls);
+    return mayTakeOver(budget, this.#parts.pledges.of(route.upstream), pulls);
   }
 
   async #fetch(route: Route, digest: Digest): Promise<Fetched | undefined> {

@@ -10,8 +10,8 @@ import { type Failure, isFailure } from "../base/failure.ts";
 export const PROGRESS_BYTES = 64 * 1024;
 const MAX_FRUITLESS = 3;
 /** How long after a break the rest is asked for, by whether somebody waits for it. */
-const PATIENCE_MS = 30_000;
-const UNAWAITED_PATIENCE_MS = 5000;
+const AWAITED_MS = 30_000;
+const UNAWAITED_MS = 5000;
 
 /** First wait and longest; each is twice the one before. */
 const WAITS = {
@@ -68,7 +68,7 @@ export function planResumption(broken: Break): number | undefined {
   if (kind === "cut") return fruitless >= MAX_FRUITLESS ? undefined : spread(100 * 4 ** fruitless, random);
   const { firstMs, longestMs } = WAITS[kind];
   const ownMs = spread(Math.min(longestMs, firstMs * 2 ** waits), random);
-  const leftMs = (awaited ? PATIENCE_MS : UNAWAITED_PATIENCE_MS) - sinceMs;
+  const leftMs = (awaited ? AWAITED_MS : UNAWAITED_MS) - sinceMs;
   const toldMs = askedMs(error, random);
   // A circuit in front of it may be closed before its time, by an answer to somebody else; asking it costs nothing.
   const waitMs = kind === "away" && toldMs > leftMs ? ownMs : Math.max(ownMs, toldMs);

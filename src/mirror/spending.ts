@@ -15,7 +15,7 @@ const LEAST_RESERVE = 2;
 /** With nothing but the reserve left a tag is believed so many times as long. */
 const MOST_STRETCH = 24;
 
-export type Purse = Pick<BudgetView, "limit" | "remaining" | "windowMs" | "saidAt" | "closedUntil">;
+export type PullsLeft = Pick<BudgetView, "limit" | "remaining" | "windowMs" | "saidAt" | "closedUntil">;
 
 /** Pulls that are kept for what is not stored. */
 export function reserveOf(limit: number): number {
@@ -33,35 +33,35 @@ export function stretchOf(remaining: number, limit: number): number {
 
 /**
  * For how long something stored is not asked for, although its time is over; 0: it is asked for.
- * @param promised pulls that are as good as spent.
+ * @param pledged pulls that are as good as spent.
  * @param ageMs since the upstream last confirmed it. Negative (the clock was set back) proves nothing.
  */
 export function savedMs(
-  purse: Purse | undefined,
-  promised: number,
+  left: PullsLeft | undefined,
+  pledged: number,
   ageMs: number,
   policy: FreshnessPolicy,
   now: number,
 ): number {
-  if (purse === undefined) return 0;
-  if (purse.closedUntil > now) return purse.closedUntil - now;
-  const { limit, remaining } = purse;
+  if (left === undefined) return 0;
+  if (left.closedUntil > now) return left.closedUntil - now;
+  const { limit, remaining } = left;
   if (limit === undefined || remaining === undefined) return 0;
-  const left = remaining - promised;
+  const free = remaining - pledged;
   // A window of a minute is not worth hours of believing: soon nobody will know what is left.
-  const windowMs = purse.windowMs ?? Number.POSITIVE_INFINITY;
-  if (left <= reserveOf(limit)) {
-    const knownForMs = now - (purse.saidAt ?? now);
+  const windowMs = left.windowMs ?? Number.POSITIVE_INFINITY;
+  if (free <= reserveOf(limit)) {
+    const knownForMs = now - (left.saidAt ?? now);
     return Math.max(0, Math.min(RELOOK_MS, windowMs) - Math.max(0, knownForMs));
   }
-  const believedMs = Math.min(policy.tags * stretchOf(left, limit), policy.staleIfError);
+  const believedMs = Math.min(policy.tags * stretchOf(free, limit), policy.staleIfError);
   return ageMs < 0 ? 0 : Math.max(0, Math.min(believedMs - ageMs, windowMs));
 }
 
 /** Whether pulls are short: then nobody is told of a change before its content is here. */
-export function isTight(purse: Purse | undefined, promised: number): boolean {
-  if (purse?.limit === undefined) return false;
-  return purse.remaining === undefined || purse.remaining - promised < purse.limit * PLENTY;
+export function isTight(left: PullsLeft | undefined, pledged: number): boolean {
+  if (left?.limit === undefined) return false;
+  return left.remaining === undefined || left.remaining - pledged < left.limit * PLENTY;
 }
 
 /**
@@ -69,15 +69,15 @@ export function isTight(purse: Purse | undefined, promised: number): boolean {
  * tells. One that will never fit beside the reserve takes what there is of a window that is nobody else's; what it brings
  * stays, so that the next window has less to bring.
  */
-export function mayTakeOver(purse: Purse | undefined, promised: number, pulls: number): boolean {
-  if (purse?.limit === undefined || purse.remaining === undefined) return true;
-  const { limit, remaining } = purse;
+export function mayTakeOver(left: PullsLeft | undefined, pledged: number, pulls: number): boolean {
+  if (left?.limit === undefined || left.remaining === undefined) return true;
+  const { limit, remaining } = left;
   const spare = limit - reserveOf(limit);
-  if (remaining - promised - reserveOf(limit) >= pulls) return true;
-  return pulls > spare && promised === 0 && remaining > 0 && remaining >= spare;
+  if (remaining - pledged - reserveOf(limit) >= pulls) return true;
+  return pulls > spare && pledged === 0 && remaining > 0 && remaining >= spare;
 }
 
 /** In how many milliseconds a change that could not be taken over is looked at again. */
-export function putOffMs(purse: Purse | undefined): number {
-  return Math.min(RELOOK_MS, purse?.windowMs ?? RELOOK_MS);
+export function putOffMs(left: PullsLeft | undefined): number {
+  return Math.min(RELOOK_MS, left?.windowMs ?? RELOOK_MS);
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure, isFailure } from "../../src/base/failure.ts";
 import { Fetches } from "../../src/mirror/fetches.ts";
-import { Promises } from "../../src/mirror/promises.ts";
+import { Pledges } from "../../src/mirror/pledges.ts";
 import type { Route } from "../../src/mirror/route.ts";
 import { isAbsence, type ManifestBody } from "../../src/upstream/upstream.ts";
 import type { Urgency } from "../../src/upstream/urgency.ts";
@@ -24,7 +24,7 @@ function scene() {
       }),
     },
     absences: { remember() {} },
-    promises: new Promises(clock),
+    pledges: new Pledges(clock),
     clock,
     signal: new AbortController().signal,
   });

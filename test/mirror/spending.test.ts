@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { isTight, mayTakeOver, type Purse, reserveOf, savedMs, stretchOf } from "../../src/mirror/spending.ts";
+import { isTight, mayTakeOver, type PullsLeft, reserveOf, savedMs, stretchOf } from "../../src/mirror/spending.ts";
 import { POLICY } from "./parts.ts";
 
 const NOW = Date.UTC(2026, 0, 1);
-const purse = (remaining: number | undefined, more: Partial<Purse> = {}): Purse => ({
+const purse = (remaining: number | undefined, more: Partial<PullsLeft> = {}): PullsLeft => ({
   limit: 100,
   remaining,
   windowMs: 21_600_000,

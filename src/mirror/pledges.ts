@@ -1,6 +1,6 @@
 /**
  * Pulls that are as good as spent: of changes that are being taken over, and of those that clients were just told of and
- * will come for. Counted for each upstream, so that many at once do not promise more than there is.
+ * will come for. Counted for each upstream, so that many at once do not pledge more than there is.
  */
 import type { Clock } from "../base/clock.ts";
 
@@ -13,7 +13,7 @@ interface Kept {
   readonly until: number;
 }
 
-export class Promises {
+export class Pledges {
   readonly #clock: Clock;
   readonly #kept = new Map<string, Map<string, Kept>>();
   readonly #running = new Map<string, { pulls: number; readonly holds: Set<Promise<void>> }>();
@@ -22,7 +22,7 @@ export class Promises {
     this.#clock = clock;
   }
 
-  /** All that is promised of this upstream's pulls. */
+  /** All that is pledged of this upstream's pulls. */
   of(upstream: string): number {
     let sum = this.#running.get(upstream)?.pulls ?? 0;
     const kept = this.#kept.get(upstream);
@@ -35,7 +35,7 @@ export class Promises {
     return sum;
   }
 
-  /** A client was told of something that costs so many pulls. @param key names it; told twice it is promised once. */
+  /** A client was told of something that costs so many pulls. @param key names it; told twice it is pledged once. */
   make(upstream: string, key: string, pulls: number): void {
     const kept = this.#kept.get(upstream) ?? new Map<string, Kept>();
     this.#kept.set(upstream, kept);
