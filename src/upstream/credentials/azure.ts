@@ -21,6 +21,9 @@ export interface AzureOptions {
   readonly secret: SecretSource | undefined;
 }
 
+const LOOKED_FOR =
+  "no identity was found in the environment (AZURE_CLIENT_ID and AZURE_CLIENT_SECRET), a workload's or a managed identity; or set clientId, tenantId and clientSecretFile";
+
 interface Cloud {
   readonly scope: string;
   readonly authorityHost: string | undefined;
@@ -86,7 +89,13 @@ async function askEntra(
           ...(tenantId === undefined ? {} : { tenantId }),
           ...(clientId === undefined ? {} : { managedIdentityClientId: clientId, workloadIdentityClientId: clientId }),
         });
-  const answer = await askCloud(name, "Entra ID", signal, () => credential.getToken(scope, { abortSignal: signal }));
+  const answer = await askCloud(
+    name,
+    "Entra ID",
+    signal,
+    () => credential.getToken(scope, { abortSignal: signal }),
+    LOOKED_FOR,
+  );
   if (typeof answer?.token === "string" && answer.token !== "") return answer.token;
   throw new Failure("unreachable", `${name}: Entra ID answered without an access token`);
 }

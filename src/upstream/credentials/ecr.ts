@@ -15,6 +15,8 @@ import { askCloud, requireSdk } from "./sdk.ts";
 import type { CredentialSurroundings } from "./surroundings.ts";
 
 const PUBLIC_REGION = "us-east-1";
+const LOOKED_FOR =
+  "no AWS credentials were found in the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE), ~/.aws, a web identity, the container's or the instance's role";
 const HTTP = { connectionTimeout: 5_000, requestTimeout: 10_000, httpAgent: { keepAlive: false } } as const;
 
 export interface EcrOptions {
@@ -42,8 +44,12 @@ export function openEcr(options: EcrOptions, surroundings: CredentialSurrounding
           });
     const client = new ECRClient({ ...settings, ...(assumed === undefined ? {} : { credentials: assumed }) });
     try {
-      const { authorizationData } = await askCloud(name, "the ECR API", signal, () =>
-        client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal }),
+      const { authorizationData } = await askCloud(
+        name,
+        "the ECR API",
+        signal,
+        () => client.send(new GetAuthorizationTokenCommand({}), { abortSignal: signal }),
+        LOOKED_FOR,
       );
       return readAuthorization(authorizationData?.[0], name, clock.now());
     } finally {
@@ -58,8 +64,12 @@ export function openEcrPublic(surroundings: CredentialSurroundings): CredentialS
     const sdk = await requireSdk(load, "@aws-sdk/client-ecr-public", name);
     const client = new sdk.ECRPUBLICClient({ region: PUBLIC_REGION, maxAttempts: 2, requestHandler: handlerFor(env) });
     try {
-      const { authorizationData } = await askCloud(name, "the ECR Public API", signal, () =>
-        client.send(new sdk.GetAuthorizationTokenCommand({}), { abortSignal: signal }),
+      const { authorizationData } = await askCloud(
+        name,
+        "the ECR Public API",
+        signal,
+        () => client.send(new sdk.GetAuthorizationTokenCommand({}), { abortSignal: signal }),
+        LOOKED_FOR,
       );
       return readAuthorization(authorizationData, name, clock.now());
     } finally {

@@ -18,6 +18,8 @@ const SCOPES = ["https://www.googleapis.com/auth/cloud-platform"];
 const MAX_KEY_BYTES = 64 * 1024;
 /** Where it is not said how long a token is good. */
 const UNKNOWN_LIFE_MS = 5 * 60_000;
+const LOOKED_FOR =
+  "there is no key file (set keyFile or GOOGLE_APPLICATION_CREDENTIALS), no login of gcloud, and no metadata server here";
 const HTTP_TIMEOUT_MS = 10_000;
 
 interface Key {
@@ -91,15 +93,23 @@ async function ask(
     clientOptions,
     ...(key === undefined ? {} : { credentials: key.fields }),
   });
-  const { token, endsAt } = await askCloud(name, "Google", signal, async () => {
-    const client = await auth.getClient().catch((error: unknown) => {
-      if (key !== undefined || (env.GOOGLE_APPLICATION_CREDENTIALS ?? "") !== "") throw error;
-      // Whether there is a metadata server is found out once in a process, and it may come up later than we do.
-      return new Compute({ scopes: SCOPES, ...clientOptions });
-    });
-    const answer = await client.getAccessToken();
-    return { token: answer.token, endsAt: client.credentials.expiry_date };
-  });
+  // Its own look for a metadata server writes warnings to standard error, between the lines of the log. One is asked in any case.
+  auth._checkIsGCE = async () => true;
+  const { token, endsAt } = await askCloud(
+    name,
+    "Google",
+    signal,
+    async () => {
+      const client = await auth.getClient().catch((error: unknown) => {
+        if (key !== undefined || (env.GOOGLE_APPLICATION_CREDENTIALS ?? "") !== "") throw error;
+        // Whether there is a metadata server is found out once in a process, and it may come up later than we do.
+        return new Compute({ scopes: SCOPES, ...clientOptions });
+      });
+      const answer = await client.getAccessToken();
+      return { token: answer.token, endsAt: client.credentials.expiry_date };
+    },
+    LOOKED_FOR,
+  );
   if (typeof token !== "string" || !isToken(token)) {
     throw new Failure("unreachable", `${name}: Google answered something that is no access token`);
   }

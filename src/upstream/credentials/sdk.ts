@@ -66,6 +66,7 @@ const THROTTLED = /Throttl|TooManyRequests/;
 /**
  * The outcome of a question to a cloud.
  * @param whom for the message: `the AWS API`
+ * @param lookedFor where credentials of ours were looked for in vain, and what to do
  * @throws Failure `refused` where the cloud says no, `unreachable` otherwise; or the signal's reason.
  */
 export async function askCloud<T>(
@@ -73,6 +74,7 @@ export async function askCloud<T>(
   whom: string,
   signal: AbortSignal,
   question: () => Promise<T>,
+  lookedFor?: string,
 ): Promise<T> {
   try {
     // Not every package lets go when it is told to.
@@ -80,13 +82,18 @@ export async function askCloud<T>(
   } catch (error) {
     signal.throwIfAborted();
     if (error instanceof Failure) throw error;
-    const { name, code, status } = kindOf(error);
-    const told = [name, code, status === undefined ? undefined : `status ${status}`].filter((one) => one !== undefined);
+    const { name, code, status, host } = kindOf(error);
+    const place = code !== undefined && host !== undefined ? `${code} ${host}` : code;
+    const told = [name, place, status === undefined ? undefined : `status ${status}`].filter(
+      (one) => one !== undefined,
+    );
     const isNo = status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
     const isRefusal =
       NOTHING_HERE.test(name ?? "") || OAUTH_NO.test(code ?? "") || (isNo && !THROTTLED.test(name ?? ""));
     const verb = isRefusal ? "gives no credentials" : "cannot be asked for credentials";
-    const message = `${upstream}: ${whom} ${verb}${told.length === 0 ? "" : ` (${told.join(", ")})`}`;
+    const isOurs = NOTHING_HERE.test(name ?? "") || (host !== undefined && METADATA.test(host));
+    const advice = isOurs && lookedFor !== undefined ? `; ${lookedFor}` : "";
+    const message = `${upstream}: ${whom} ${verb}${told.length === 0 ? "" : ` (${told.join(", ")})`}${advice}`;
     throw new Failure(isRefusal ? "refused" : "unreachable", message);
   }
 }
@@ -95,7 +102,13 @@ interface ErrorKind {
   readonly name: string | undefined;
   readonly code: string | undefined;
   readonly status: number | undefined;
+  /** That does not resolve. */
+  readonly host: string | undefined;
 }
+
+/** A cloud's metadata server has an address in that cloud only. */
+const METADATA = /^metadata\b/;
+const HOST = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 
 const NAME = /^[A-Z][A-Za-z]{2,47}(?:Error|Exception)$/;
 const CODE =
@@ -112,7 +125,17 @@ function kindOf(error: unknown): ErrorKind {
     name: wordOf([fields.name], NAME),
     code: oauth.find((word) => word !== undefined) ?? wordOf([fields.code, asFields(fields.cause).code], CODE),
     status: statuses.find((one): one is number => Number.isInteger(one)),
+    host: causesOf(fields).find(({ code, host }) => code === "ENOTFOUND" && host !== undefined)?.host,
   };
+}
+
+/** An error of the system's resolver names the host. */
+function causesOf(fields: Readonly<Record<string, unknown>>): { code: unknown; host: string | undefined }[] {
+  const cause = asFields(fields.cause);
+  return [fields, cause, asFields(cause.cause)].map(({ code, hostname }) => ({
+    code,
+    host: typeof hostname === "string" && HOST.test(hostname) ? hostname : undefined,
+  }));
 }
 
 function wordOf(candidates: readonly unknown[], shape: RegExp): string | undefined {

@@ -86,6 +86,18 @@ const metadata =
     else response.end("ok");
   };
 
+// The package looks once in a process, so this is the first.
+test("no warning of the package's own reaches standard error where there is no metadata server", async (t) => {
+  const warnings: string[] = [];
+  const note = ({ name }: Error) => warnings.push(name);
+  process.on("warning", note);
+  t.after(() => process.off("warning", note));
+  const { open, asking } = await googleScene(t, (response) => response.socket?.destroy());
+  await assert.rejects((await open({ type: "google", keyFile: undefined })).hold(asking()));
+  await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(warnings, []);
+});
+
 test("without a key file the metadata server gives the token, once for all who wait", async (t) => {
   const { open, asking, cloud } = await googleScene(
     t,

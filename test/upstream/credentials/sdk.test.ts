@@ -146,6 +146,8 @@ test("what may be told of an error is: its name, its code, its status", async ()
     await told({ response: { status: 400, data: { error: "invalid_grant" } } }),
     "(invalid_grant, status 400)",
   );
+  const cause = Object.assign(new Error("x"), { code: "ENOTFOUND", hostname: "api.example" });
+  assert.equal(await told(Object.assign(new Error("x"), { code: "ENOTFOUND", cause })), "(ENOTFOUND api.example)");
   assert.equal(await told(new Error("invalid_client: AADSTS7000215: no")), "(invalid_client)");
   for (const odd of [undefined, null, 7, "text", {}, new Error("x")]) assert.equal(await told(odd), "");
 });
