@@ -16,7 +16,10 @@ export interface KnownRegistry extends FamilyFacts {
   readonly realmHosts: readonly string[];
   /** Put before a repository name of one component. */
   readonly implicitNamespace: string | undefined;
-  /** False where the first component of a repository is never a host name, so that one is a mistake. */
+  /**
+   * False where the first component of a repository is never a host name, so that one is a mistake; true where it may be, for
+   * all that is known.
+   */
   readonly hostLikeNamespaces: boolean;
 }
 
@@ -46,7 +49,8 @@ const NAMED: readonly NamedEntry[] = [
     implicitNamespace: "library",
     hostLikeNamespaces: false,
   },
-  { ...FAMILIES.ghcr, name: "ghcr.io" },
+  // Accounts of GitHub have letters, digits and hyphens (docs.github.com: "Username considerations for external authentication").
+  { ...FAMILIES.ghcr, name: "ghcr.io", hostLikeNamespaces: false },
   { ...FAMILIES.quay, name: "quay.io" },
   { ...FAMILIES.google, name: "gcr.io" },
   { ...FAMILIES.k8s, name: "registry.k8s.io" },

@@ -78,7 +78,13 @@ export function routeTo<T extends { readonly name: string }>(
   // BuildKit and containerd's override_path name the registry in `ns` and in the path as well.
   const named = slash > 0 && slash + 1 < rawName.length ? table.find(first) : undefined;
 
-  const selected = select(table, addressing) ?? named ?? table.default;
+  const chosen = select(table, addressing) ?? named;
+  // Nobody but the registry's own name says that it is not meant: `/v2/quay.io/…` is no repository of the default upstream.
+  const isStray = chosen === undefined && slash > 0 && looksLikeHost(first);
+  if (isStray && table.default !== undefined && findKnown(table.default.name)?.hostLikeNamespaces !== true) {
+    throw notConfigured(first);
+  }
+  const selected = chosen ?? table.default;
   const name = named !== undefined && named === selected ? rawName.slice(slash + 1) : rawName;
   if (selected === undefined) {
     throw looksLikeHost(first)

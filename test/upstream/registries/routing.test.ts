@@ -85,6 +85,16 @@ describe("routing", () => {
     assert.throws(() => route("quay.io/a/b"), /"quay\.io" is not configured.*`upstreams`/);
   });
 
+  test("a registry that is not configured is no repository of a default upstream of one's own, unless that is named", () => {
+    const own = createRoutingTable([entry("own.test:5000"), entry("ghcr.io")], "own.test:5000");
+    fails("unknown", "NAME_UNKNOWN", () => routeTo(own, {}, "quay.io/a/b"));
+    assert.equal(routeTo(own, {}, "own.test:5000/quay.io/a/b").repository, "quay.io/a/b");
+    assert.equal(routeTo(own, { ns: "own.test:5000" }, "quay.io/a/b").repository, "quay.io/a/b");
+    assert.equal(routeTo(own, {}, "team/a.b").repository, "team/a.b");
+    const google = createRoutingTable([entry("gcr.io")], "gcr.io");
+    assert.equal(routeTo(google, {}, "example.com/project/image").repository, "example.com/project/image");
+  });
+
   test("calls without a name select by ns, Host and prefix, or nothing", () => {
     assert.equal(selectUpstream(table, {}), undefined);
     assert.equal(selectUpstream(table, { host: "localhost:5000" }), undefined);
