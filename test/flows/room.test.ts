@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { seededBytes, VirtualContent } from "../kit/content.ts";
 import { getHashed } from "../kit/http.ts";
+import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 
@@ -74,19 +75,23 @@ test("manifests count too", async () => {
 });
 
 for (const workers of [1, 2]) {
-  test(`where there is no room and the upstream limits us, it is asked once and then left alone, with ${workers} of us`, async () => {
+  test(`while the upstream keeps us waiting nothing is sent for what there is no room for either, with ${workers} of us`, async () => {
     await using upstream = await TestUpstream.start();
     const content = new VirtualContent(4 * MIB, 99);
-    upstream.shelves.addBlob("library/demo", content);
+    const image = makeImage({ layers: [content] });
+    upstream.shelves.add("library/demo", image, "1");
     const config = { cache: { maxSize: "1MiB" }, workers };
     await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config });
     const pull = () => getHashed(`${mirror.url}/v2/demo/blobs/${content.digest}`);
+    // Its size is known from then on.
+    assert.equal((await getHashed(`${mirror.url}/v2/demo/manifests/1`)).status, 200);
     assert.equal((await pull()).digest, content.digest);
-    upstream.fault({ kind: "blob" }, { status: 429, retryAfter: "60" });
+    upstream.fault({}, { status: 429, retryAfter: "60" });
+    assert.equal((await getHashed(`${mirror.url}/v2/demo/manifests/2`)).status, 429);
     upstream.forgetRequests();
     const statuses = new Set<number>();
-    for (let at = 0; at < 12; at++) statuses.add((await pull()).status);
+    for (let at = 0; at < 4; at++) statuses.add((await pull()).status);
     assert.deepEqual([...statuses], [429]);
-    assert.equal(upstream.requests.length, 1);
+    assert.equal(upstream.requests.length, 0);
   });
 }
