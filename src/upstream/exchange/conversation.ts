@@ -219,12 +219,13 @@ export class Conversation {
         const random = Math.random();
         const delayMs = planRetry({ failure, attempts, leftMs: leftMs(), urgency, elsewhere, random });
         // The same no would come again, unless one of those before it can be asked by then.
-        const isVain =
-          isNo && !elsewhere && this.#endpoints.isLater(this.#endpoints.choose(urgency, repository).endpoint);
+        const firstMs = isNo && !elsewhere ? (this.#endpoints.all[0]?.circuit.waitMs(urgency, repository) ?? 0) : 0;
+        const isVain = firstMs > Math.min(MAX_CLOSED_MS, leftMs());
         if (delayMs === undefined || isVain || !(elsewhere || this.#retries.take())) throw failure;
         this.#notices.emit("upstreamRetried", { upstream: this.#name, reason: failure.message });
         if (!isNo) before = failure;
-        if (delayMs > 0) await pause(this.#clock, delayMs, signal);
+        const pauseMs = Math.max(delayMs, firstMs);
+        if (pauseMs > 0) await pause(this.#clock, pauseMs, signal);
       }
     }
   }
