@@ -195,8 +195,6 @@ test("a second hop is judged as the first was", async (t) => {
 });
 
 test("a redirect to another scheme, with a user name or without sense is refused with a line that says so", async (t) => {
-  const to = { location: "" };
-  const { pull, troubles, trap } = await stage(t, { handle: redirecting(to) });
   for (const [location, reason] of [
     ["file:///etc/passwd", /a redirect to file:\/\//],
     ["ftp://cdn.test/x", /a redirect to ftp:\/\//],
@@ -206,16 +204,17 @@ test("a redirect to another scheme, with a user name or without sense is refused
     ["http://me:secret@cdn.test/", /user name/],
     ["http://", /malformed/],
   ] as const) {
-    to.location = location;
+    const { pull, troubles, trap } = await stage(t, { handle: redirecting({ location }) });
     for (const question of QUESTIONS) {
       const { status, log, body } = await pull(question);
       assert.equal(status, 502, location);
       assert.match(log, reason);
-      assert.match(troubles.at(-1) ?? "", reason);
       assert.doesNotMatch(log + body, /secret/);
     }
+    // Told once, however many ask.
+    assert.equal(troubles.filter((line) => reason.test(line)).length, 1, location);
+    assert.equal(trap.sockets.length, 0);
   }
-  assert.equal(trap.sockets.length, 0);
 });
 
 test("a redirect from https to http is refused", async (t) => {
@@ -317,6 +316,8 @@ test("a token server's redirect, and a realm whose name changes its answer, are 
   const first = await pull(QUESTIONS[1] ?? "");
   assert.equal(first.status, 502);
   assert.match(first.log, /metadata\.test is on an address where no registry is ever asked/);
+  // A token server that failed is left alone for a moment.
+  await new Promise((resolve) => setTimeout(resolve, 700));
   const second = await pull(QUESTIONS[1] ?? "");
   assert.equal(second.status, 502);
   assert.match(second.log, /rebind\.test is on a loopback/);
