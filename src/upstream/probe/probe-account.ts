@@ -166,7 +166,7 @@ function timed(source: CredentialSource, watch: Watch): CredentialSource {
       try {
         return await source.hold(asking);
       } catch (error) {
-        // Some ask the registry itself, whose no is a refusal as any other.
+        // Some ask the registry itself, whose no is a refusal like every other.
         if (isFailure(error) && error.upstreamStatus === undefined) watch.failed(error);
         throw error;
       } finally {
