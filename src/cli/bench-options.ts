@@ -2,12 +2,11 @@
  * What `wharfinger bench` can be told, and what it makes of it. The flags are checked here, so that a run begins with
  * good values or not at all.
  */
-import { readFileSync } from "node:fs";
 import type { Argv } from "yargs";
 import { messageOf } from "../base/failure.ts";
 import { parseDuration, parseSize } from "../config/units.ts";
 import type { ClientKind, LoadOptions, Scenario } from "../load/options.ts";
-import { type Given, invalid, type Outputs, readOutputs, word } from "./flags.ts";
+import { type Given, invalid, type Outputs, readCertificate, readOutputs, word } from "./flags.ts";
 import type { World } from "./world.ts";
 
 export interface BenchRequest extends Outputs {
@@ -136,17 +135,6 @@ function readLogin(given: Given, env: World["env"]): LoadOptions["login"] {
     throw invalid("--username", `put the password into the environment variable ${variable}`);
   }
   return { username, password };
-}
-
-function readCertificate(file: string | undefined): string | undefined {
-  if (file === undefined) return undefined;
-  try {
-    const text = readFileSync(file, "utf8");
-    if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  } catch (error) {
-    throw invalid("--ca", messageOf(error));
-  }
-  throw invalid("--ca", `${file} holds no certificate in PEM form`);
 }
 
 function readPlatform(given: Given): string {

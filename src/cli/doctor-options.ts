@@ -1,11 +1,10 @@
 /**
  * What `wharfinger doctor` can be told.
  */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import type { Argv } from "yargs";
-import { messageOf } from "../base/failure.ts";
 import type { ImageName } from "../load/place.ts";
-import { type Given, invalid, OUTPUT_FLAGS, type Outputs, readOutputs, word } from "./flags.ts";
+import { type Given, invalid, OUTPUT_FLAGS, type Outputs, readCertificate, readOutputs, word } from "./flags.ts";
 
 export interface DoctorRequest extends Outputs {
   readonly url: URL;
@@ -74,15 +73,4 @@ function readUrl(what: string, value: unknown): URL {
 function readDirectory(flag: string, path: string): string {
   if (existsSync(path) && statSync(path).isDirectory()) return path;
   throw invalid(flag, `there is no directory ${path.slice(0, 200)}`);
-}
-
-function readCertificate(file: string | undefined): string | undefined {
-  if (file === undefined) return undefined;
-  try {
-    const text = readFileSync(file, "utf8");
-    if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
-  } catch (error) {
-    throw invalid("--ca", messageOf(error));
-  }
-  throw invalid("--ca", `${file} holds no certificate in PEM form`);
 }

@@ -1,7 +1,8 @@
 /**
  * Reading what yargs found: one value for each flag, and a fault that names the flag.
  */
-import { Failure } from "../base/failure.ts";
+import { readFileSync } from "node:fs";
+import { Failure, messageOf } from "../base/failure.ts";
 
 export type Given = Readonly<Record<string, unknown>>;
 
@@ -55,4 +56,16 @@ export function word(flag: string, given: Given): string | undefined {
 
 export function invalid(what: string, message: string): Failure {
   return new Failure("invalid", `${what}: ${message}`);
+}
+
+/** The text of `--ca`: authorities to trust besides the known ones. @throws Failure `invalid` */
+export function readCertificate(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  try {
+    const text = readFileSync(file, "utf8");
+    if (text.includes("-----BEGIN CERTIFICATE-----")) return text;
+  } catch (error) {
+    throw invalid("--ca", messageOf(error));
+  }
+  throw invalid("--ca", `${file} holds no certificate in PEM form`);
 }

@@ -211,37 +211,3 @@ export function patternList(doc: string, standard: readonly string[], example: r
     .default([...standard])
     .register(keyDocs, { doc, default: standard, example });
 }
-
-/**
- * A key that the documentation names and this version does not do: anything but the given harmless values is a fault,
- * so that nobody believes in a setting that has no effect.
- */
-export function unsupported<const Values extends readonly (Scalar | readonly never[])[]>(
-  key: string,
-  doc: string,
-  ...harmless: Values
-) {
-  const standard = harmless[0] ?? null;
-  const meta = { doc, default: standard };
-  return z
-    .unknown()
-    .transform((value, context): Values[number] => {
-      const found = harmless.find((allowed) => isSame(value, allowed));
-      if (found !== undefined) return found;
-      context.addIssue({ code: "custom", message: `"${key}" is not supported by this version; ${advice(harmless)}` });
-      return z.NEVER;
-    })
-    .prefault(standard)
-    .register(keyDocs, meta);
-}
-
-function isSame(value: unknown, allowed: unknown): boolean {
-  if (Array.isArray(allowed)) return value === null || (Array.isArray(value) && value.length === 0);
-  // From the environment and flags, numbers come as text.
-  return value === allowed || (typeof allowed === "number" && value === String(allowed));
-}
-
-function advice(harmless: readonly unknown[]): string {
-  const values = harmless.filter((value) => value !== null && !Array.isArray(value));
-  return values.length === 0 ? "leave it out" : `only ${values.join(" and ")} can be given`;
-}

@@ -10,10 +10,10 @@ import { parseDigest } from "../../src/oci/digest.ts";
 import { parseReference, parseRepository } from "../../src/oci/reference.ts";
 import { createUpstream } from "../../src/upstream/client.ts";
 import type { CredentialSource } from "../../src/upstream/credentials/credential.ts";
-import { fixedCredential } from "../../src/upstream/credentials/fixed.ts";
 import type { Network } from "../../src/upstream/network/network.ts";
 import type { UpstreamNotices } from "../../src/upstream/notices.ts";
 import type { UpstreamOptions } from "../../src/upstream/options.ts";
+import { fixedCredential } from "./credentials/fixed.ts";
 
 export const app = parseRepository("team/app");
 export const latest = parseReference("latest");

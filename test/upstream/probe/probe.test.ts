@@ -4,10 +4,10 @@ import { test } from "node:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { Failure } from "../../../src/base/failure.ts";
 import type { Held } from "../../../src/upstream/credentials/credential.ts";
-import { fixedCredential } from "../../../src/upstream/credentials/fixed.ts";
 import { type ProbeOptions, probeUpstream } from "../../../src/upstream/probe/probe.ts";
 import { findProbeImage } from "../../../src/upstream/probe/probe-images.ts";
 import { TestUpstream } from "../../kit/upstream.ts";
+import { fixedCredential } from "../credentials/fixed.ts";
 
 function optionsFor(url: string, more: Partial<ProbeOptions> = {}): ProbeOptions {
   const upstream = {

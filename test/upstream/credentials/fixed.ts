@@ -1,7 +1,7 @@
 /**
  * A credential that never changes.
  */
-import type { CredentialSource, Held } from "./credential.ts";
+import type { CredentialSource, Held } from "../../../src/upstream/credentials/credential.ts";
 
 export function fixedCredential(account: string, held: Held): CredentialSource {
   return { account, hold: async () => held, refused: () => {} };
