@@ -8,18 +8,22 @@ import { randomBytes } from "node:crypto";
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { openAnswering } from "./answering.ts";
+import type { Operation } from "./api/operation.ts";
 import { systemClock } from "./base/clock.ts";
 import { Failure, messageOf } from "./base/failure.ts";
 import { type Emitter, Notices } from "./base/notices.ts";
+import { openCare } from "./care.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
 import { countWorkers, openFronts } from "./frontages.ts";
 import { createAdminApi } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
 import { damagedIndex, type IndexAccess, isDatabaseError, openDatabase, openSharedDatabase } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
+import { Holdings } from "./meta/holdings.ts";
 import { Inventory } from "./meta/inventory.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
+import { Usage } from "./meta/usage.ts";
 import { Absences } from "./mirror/absences.ts";
 import { AgedPages } from "./mirror/aged.ts";
 import { Capacity } from "./mirror/capacity.ts";
@@ -41,6 +45,8 @@ export type { MirrorOptions } from "./options.ts";
 export interface Mirror {
   /** What happens, as it happens. */
   readonly notices: Notices<MirrorNotices>;
+  /** What the admin API can be asked; to be asked without listening, too. */
+  readonly operations: readonly Operation[];
   /** Listens. Resolves to the addresses that were bound. @throws Failure. */
   start(): Promise<{ readonly registry: Address; readonly admin: Address }>;
   /** Lets running answers end, for at most `graceMs` (default 0), then ends everything. May be called more than once. */
@@ -99,6 +105,8 @@ async function build(
   const tags = new Tags(database, repositories);
   const graph = new Graph(database, repositories);
   const inventory = new Inventory(database);
+  const holdings = new Holdings(database, { inventory, tags, repositories });
+  const usage = new Usage(database, clock);
   const sources = await openSources(config, { notices, clock, signature, network: options.network });
 
   const maxBytes = await maxBytesOf(config, root);
@@ -122,6 +130,10 @@ async function build(
   const stopping = new AbortController();
   const pages = new AgedPages({ absences, clock, notices, signal: stopping.signal });
   const passes = new LocalPasses();
+  const care = openCare({
+    ...{ config, root, database, repositories, tags, graph, inventory, holdings, usage, store, capacity, shelf, fills },
+    ...{ origin, sources, clock, notices, signal: stopping.signal },
+  });
 
   const log = options.log === false ? undefined : createLog(config.log, undefined, workers > 1);
   const endLog = log === undefined ? () => {} : observeWithLog(log, notices);
@@ -177,6 +189,7 @@ async function build(
     await frontage.stop(graceMs);
     stopping.abort(new Failure("overloaded", "the mirror is shutting down"));
     await origin.stop();
+    await care.stop();
     await pages.settled();
     await admin.stop(0);
     await sources.close();
@@ -194,12 +207,14 @@ async function build(
   };
   return {
     notices: frontage.notices,
+    operations: care.operations,
     async start() {
       try {
         // Health first, so that whoever watches sees us starting.
         const boundAdmin = await admin.start(config.admin.listen);
         const boundRegistry = await frontage.start();
         phase = "serving";
+        care.start();
         return { registry: boundRegistry, admin: boundAdmin };
       } catch (error) {
         await stop();

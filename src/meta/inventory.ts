@@ -4,36 +4,52 @@
  * Files are the truth. A row without its file is dropped when that is noticed; a file without a row is found by opening it.
  */
 import type { Digest } from "../oci/digest.ts";
-import type { Database } from "./database.ts";
+import { type Database, transaction } from "./database.ts";
+import { worthAfter } from "./worth.ts";
+
+/** A document's place in the graph of what names what. */
+export interface Naming {
+  /** What it names: manifests, configuration and layers. */
+  readonly children: readonly Digest[];
+  /** What it is about; it leaves with that. */
+  readonly subject: Digest | undefined;
+}
 
 export class Inventory {
+  readonly #database: Database;
   readonly #size;
   readonly #put;
   readonly #drop;
   readonly #mediaType;
   readonly #putMediaType;
+  readonly #putName;
+  readonly #dropManifest;
+  readonly #ghost;
+  readonly #totals;
   #blobs: number;
   #bytes: number;
 
   /** @param counting false for one who only looks up: totals stay 0 then. */
   constructor(database: Database, counting = true) {
+    this.#database = database;
     this.#size = database.prepare("SELECT size, upstream FROM blobs WHERE digest = ?");
     this.#put = database.prepare(
-      `INSERT INTO blobs (digest, size, upstream, stored_at) VALUES (?, ?, ?, ?)
+      `INSERT INTO blobs (digest, size, upstream, stored_at, last_used, worth, verified_at) VALUES (?, ?, ?, ?4, ?4, ?5, ?4)
        ON CONFLICT DO UPDATE SET upstream = excluded.upstream, stored_at = excluded.stored_at
        WHERE blobs.upstream = '' AND excluded.upstream <> ''`,
     );
     this.#drop = database.prepare("DELETE FROM blobs WHERE digest = ?");
     this.#mediaType = database.prepare("SELECT media_type FROM manifests WHERE digest = ?");
     this.#putMediaType = database.prepare(
-      "INSERT INTO manifests (digest, media_type) VALUES (?, ?) ON CONFLICT DO NOTHING",
+      "INSERT INTO manifests (digest, media_type, linked) VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET linked = 1",
     );
-    // The only full scan, once at start-up; from here on the totals run along.
-    const row = counting
-      ? database.prepare("SELECT count(*) AS blobs, coalesce(sum(size), 0) AS bytes FROM blobs").get()
-      : undefined;
-    this.#blobs = Number(row?.["blobs"] ?? 0);
-    this.#bytes = Number(row?.["bytes"] ?? 0);
+    this.#putName = database.prepare("INSERT INTO names (parent, child) VALUES (?, ?) ON CONFLICT DO NOTHING");
+    this.#dropManifest = database.prepare("DELETE FROM manifests WHERE digest = ?");
+    this.#ghost = database.prepare("SELECT worth FROM ghosts WHERE digest = ?");
+    this.#totals = database.prepare("SELECT upstream, blobs, bytes FROM totals");
+    const totals = counting ? this.#totals.all() : [];
+    this.#blobs = totals.reduce((sum, row) => sum + Number(row["blobs"]), 0);
+    this.#bytes = totals.reduce((sum, row) => sum + Number(row["bytes"]), 0);
   }
 
   get blobs(): number {
@@ -61,7 +77,8 @@ export class Inventory {
    */
   addBlob(digest: Digest, sizeBytes: number, upstream: string, storedAt: number): void {
     const isKnown = this.findSize(digest) !== undefined;
-    this.#put.run(digest, sizeBytes, upstream, storedAt);
+    const ghost = Number(this.#ghost.get(digest)?.["worth"] ?? Number.NEGATIVE_INFINITY);
+    this.#put.run(digest, sizeBytes, upstream, storedAt, worthAfter(ghost, storedAt, 1));
     if (isKnown) return;
     this.#blobs += 1;
     this.#bytes += sizeBytes;
@@ -81,7 +98,17 @@ export class Inventory {
     return row === undefined ? undefined : String(row["media_type"]);
   }
 
-  addManifest(digest: Digest, mediaType: string): void {
-    this.#putMediaType.run(digest, mediaType);
+  addManifest(digest: Digest, mediaType: string, { children, subject }: Naming): void {
+    transaction(this.#database, () => {
+      this.#putMediaType.run(digest, mediaType);
+      for (const child of children) if (child !== digest) this.#putName.run(digest, child);
+      // What is about something of its own would hold itself.
+      if (subject !== undefined && subject !== digest && !children.includes(subject))
+        this.#putName.run(subject, digest);
+    });
+  }
+
+  dropManifest(digest: Digest): void {
+    this.#dropManifest.run(digest);
   }
 }

@@ -20,6 +20,7 @@ export class Tags {
   readonly #repositories: Repositories;
   readonly #find;
   readonly #put;
+  readonly #drop;
   readonly #any;
   readonly #names;
   /** Rows as they stand in the database, where it has no other writer. */
@@ -34,6 +35,7 @@ export class Tags {
       "INSERT INTO tags (repository, tag, digest, checked_at) VALUES (?, ?, ?, ?) " +
         "ON CONFLICT DO UPDATE SET digest = excluded.digest, checked_at = excluded.checked_at",
     );
+    this.#drop = database.prepare("DELETE FROM tags WHERE repository = ? AND tag = ?");
     this.#any = database.prepare("SELECT 1 FROM tags WHERE repository = ? LIMIT 1");
     this.#names = database.prepare("SELECT tag FROM tags WHERE repository = ? ORDER BY tag");
   }
@@ -54,6 +56,12 @@ export class Tags {
   put(place: Place, tag: Tag, digest: Digest, checkedAt: number): void {
     this.#put.run(this.#repositories.idOf(place), tag, digest, checkedAt);
     this.#held?.set(tagKey(place, tag), { digest, checkedAt });
+  }
+
+  drop(place: Place, tag: Tag): void {
+    const id = this.#repositories.findId(place);
+    if (id !== undefined) this.#drop.run(id, tag);
+    this.#held?.delete(tagKey(place, tag));
   }
 
   hasAny(place: Place): boolean {

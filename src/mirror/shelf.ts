@@ -158,7 +158,9 @@ export class Shelf {
       }
       inventory.addBlob(manifest.digest, manifest.bytes.length, upstream, clock.now());
     }
-    inventory.addManifest(manifest.digest, manifest.mediaType);
+    const { manifests, blobs, subject } = parseManifest(manifest.bytes, manifest.mediaType);
+    const children = [...manifests, ...blobs].map(({ digest }) => digest);
+    inventory.addManifest(manifest.digest, manifest.mediaType, { children, subject: subject?.digest });
   }
 
   /** A disk in trouble is no reason to refuse what the upstream could still tell. */

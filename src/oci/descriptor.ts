@@ -7,4 +7,6 @@ export interface Descriptor {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly mediaType: string;
+  /** Of manifests that an index names: `linux/arm64/v8`; absent where it says none. */
+  readonly platform?: string;
 }

@@ -2,7 +2,7 @@
  * Reads a manifest or index far enough to know what it is and what it names. The bytes themselves are never changed.
  *
  * The media type is decided once, here. A document that claims to be two things, or is served as something else than it
- * says it is, is refused (CVE-2021-41190). `subject` and `urls` are never followed: neither gives access to anything.
+ * says it is, is refused (CVE-2021-41190). `subject` and `urls` give access to nothing.
  */
 import { Failure } from "../base/failure.ts";
 import type { Descriptor } from "./descriptor.ts";
@@ -23,6 +23,8 @@ export interface ManifestContent {
   readonly manifests: readonly Descriptor[];
   /** Configuration, layers and other blobs. The size is -1 where the document gives none (schema 1). */
   readonly blobs: readonly Descriptor[];
+  /** What this document is about (a signature's image, say). */
+  readonly subject: Descriptor | undefined;
 }
 
 type Shape = "index" | "image" | "schema1" | "other";
@@ -56,6 +58,7 @@ export function parseManifest(bytes: Buffer, servedAs: string | undefined): Mani
       ...descriptorsIn(document["blobs"]),
       ...schema1Layers(document["fsLayers"]),
     ],
+    subject: descriptorsIn([document["subject"]])[0],
   };
 }
 
@@ -114,17 +117,27 @@ function descriptorsIn(list: unknown): Descriptor[] {
   const found: Descriptor[] = [];
   for (const entry of list) {
     if (!isObject(entry)) continue;
-    const { digest, size, mediaType, urls } = entry;
+    const { digest, size, mediaType, urls, platform } = entry;
     if (typeof digest !== "string" || !isDigest(digest)) continue;
     // Registries do not check that a layer which lives elsewhere exists: naming it proves nothing.
     if (Array.isArray(urls) && urls.length > 0) continue;
+    const runsOn = platformText(platform);
     found.push({
       digest,
       sizeBytes: typeof size === "number" && Number.isSafeInteger(size) && size >= 0 ? size : -1,
       mediaType: typeof mediaType === "string" ? mediaType : "",
+      ...(runsOn === undefined ? {} : { platform: runsOn }),
     });
   }
   return found;
+}
+
+/** As people write it: `os/architecture[/variant]`. */
+function platformText(platform: unknown): string | undefined {
+  if (!isObject(platform)) return undefined;
+  const parts = [platform["os"], platform["architecture"], platform["variant"]];
+  const known = parts.filter((part) => typeof part === "string" && /^[a-zA-Z0-9._-]{1,64}$/.test(part));
+  return known.length < 2 ? undefined : known.join("/");
 }
 
 function schema1Layers(list: unknown): Descriptor[] {

@@ -57,7 +57,7 @@ const HOLD = `
 const { DatabaseSync } = require("node:sqlite");
 const database = new DatabaseSync(process.argv[1], { timeout: 0 });
 database.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;");
-database.exec("BEGIN EXCLUSIVE; PRAGMA user_version = 1; COMMIT");
+database.exec("BEGIN EXCLUSIVE; PRAGMA user_version = 2; COMMIT");
 process.stdout.write("held");
 process.stdin.resume().on("end", () => process.exit(0));
 `;
@@ -143,10 +143,10 @@ test("a shared index is read by others as it stands, and kept from every other w
   const refused = (error: unknown) => isFailure(error, "storage") && /in use by another process/.test(error.message);
   const shared = openSharedDatabase(dir.path);
   const reader = openReader(dir.path);
-  shared.database.exec("INSERT INTO manifests VALUES ('one', 'type')");
+  shared.database.exec("INSERT INTO manifests VALUES ('one', 'type', 1)");
   const rows = reader.prepare("SELECT * FROM manifests");
   assert.equal(rows.all().length, 1);
-  shared.database.exec("INSERT INTO manifests VALUES ('two', 'type')");
+  shared.database.exec("INSERT INTO manifests VALUES ('two', 'type', 1)");
   assert.equal(rows.all().length, 2);
   assert.throws(() => reader.exec("DELETE FROM manifests"), /readonly/);
   assert.throws(() => openSharedDatabase(dir.path), refused);

@@ -71,7 +71,7 @@ test("whatever is added and dropped, the running totals are those of a count", (
 test("a manifest keeps the type that was decided first", () =>
   withRooms(({ inventory }) => {
     assert.equal(inventory.findMediaType(digest("a")), undefined);
-    inventory.addManifest(digest("a"), OCI_MANIFEST);
-    inventory.addManifest(digest("a"), OCI_INDEX);
+    inventory.addManifest(digest("a"), OCI_MANIFEST, { children: [], subject: undefined });
+    inventory.addManifest(digest("a"), OCI_INDEX, { children: [], subject: undefined });
     assert.equal(inventory.findMediaType(digest("a")), OCI_MANIFEST);
   }));

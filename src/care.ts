@@ -1,0 +1,77 @@
+/**
+ * What looks after the store beside answering clients, put together: room, truth, pins, warming, travel; and the
+ * operations of the admin API that ask for it.
+ */
+import type { Operation } from "./api/operation.ts";
+import type { Clock } from "./base/clock.ts";
+import type { Notices } from "./base/notices.ts";
+import type { Config } from "./config/schema.ts";
+import type { Database } from "./meta/database.ts";
+import type { Graph } from "./meta/graph.ts";
+import type { Holdings } from "./meta/holdings.ts";
+import type { Inventory } from "./meta/inventory.ts";
+import type { Repositories } from "./meta/repositories.ts";
+import type { Tags } from "./meta/tags.ts";
+import type { Usage } from "./meta/usage.ts";
+import type { Capacity } from "./mirror/capacity.ts";
+import type { Fills } from "./mirror/fills.ts";
+import type { LocalOrigin } from "./mirror/local-origin.ts";
+import type { MirrorNotices } from "./mirror/notices.ts";
+import type { Shelf } from "./mirror/shelf.ts";
+import type { Sources } from "./sources.ts";
+import type { DiskStore } from "./store/disk.ts";
+
+export interface CareParts {
+  readonly config: Config;
+  /** The versioned directory below `cache.dir`. */
+  readonly root: string;
+  readonly database: Database;
+  readonly repositories: Repositories;
+  readonly tags: Tags;
+  readonly graph: Graph;
+  readonly inventory: Inventory;
+  readonly holdings: Holdings;
+  readonly usage: Usage;
+  readonly store: DiskStore;
+  readonly capacity: Capacity;
+  readonly shelf: Shelf;
+  readonly fills: Fills;
+  readonly origin: LocalOrigin;
+  readonly sources: Sources;
+  readonly clock: Clock;
+  readonly notices: Notices<MirrorNotices>;
+  /** Aborts when the mirror stops. */
+  readonly signal: AbortSignal;
+}
+
+export interface Care {
+  readonly operations: readonly Operation[];
+  /** Begins what goes on by itself while the mirror serves; never waits for the network or a scan. */
+  start(): void;
+  /** After `signal` aborted: resolves when nothing runs any more. */
+  stop(): Promise<void>;
+}
+
+export function openCare(parts: CareParts): Care {
+  const { usage, clock } = parts;
+  let cancelFlush = () => {};
+  const flushLater = () => {
+    cancelFlush = clock.after(USES_WRITTEN_MS, () => {
+      usage.flush();
+      flushLater();
+    });
+  };
+  return {
+    operations: [],
+    start() {
+      flushLater();
+    },
+    async stop() {
+      cancelFlush();
+      usage.flush();
+    },
+  };
+}
+
+/** So much of what was used may be forgotten by a crash. */
+const USES_WRITTEN_MS = 5000;
