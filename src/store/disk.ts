@@ -4,7 +4,7 @@
  * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` at start-up belongs to no one and
  * is removed. Paths are made of parsed digests only.
  */
-import { close, constants, existsSync, fstat, fsync, open as openFd, read as readFd } from "node:fs";
+import { close, constants, existsSync, fstat, fsync, open as openFd, read as readFd, renameSync } from "node:fs";
 import { mkdir, readdir, rm, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -29,6 +29,8 @@ export class DiskStore implements BlobStore {
   readonly #madeDirectories = new Set<string>();
   readonly #hot = new HotFiles();
   readonly #desk: Desk;
+  /** How many readers in this process have each stored blob open. */
+  readonly #readers = new Map<Digest, number>();
   #serial = 0;
 
   private constructor(root: string, scribe: Scribe) {
@@ -76,7 +78,19 @@ export class DiskStore implements BlobStore {
     const opened = this.#findHot(digest, sizeBytes) ?? (await this.#open(digest));
     if (opened === undefined) return undefined;
     if (opened.sizeBytes === sizeBytes) this.#hot.note(digest, opened);
-    return new StoredFollower(digest, opened.sizeBytes, opened.file);
+    this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
+    return new StoredFollower(digest, opened.sizeBytes, opened.file, () => this.#closed(digest));
+  }
+
+  /** Whether somebody in this process is reading it. */
+  isOpen(digest: Digest): boolean {
+    return this.#readers.has(digest);
+  }
+
+  #closed(digest: Digest): void {
+    const left = (this.#readers.get(digest) ?? 1) - 1;
+    if (left > 0) this.#readers.set(digest, left);
+    else this.#readers.delete(digest);
   }
 
   #findHot(digest: Digest, sizeBytes: number | undefined): SizedFile | undefined {
@@ -142,6 +156,25 @@ export class DiskStore implements BlobStore {
     } catch (cause) {
       throw storageFailure("cannot remove a stored blob", cause);
     }
+  }
+
+  /**
+   * Removes a stored blob: its name is gone when this returns, so that it is never taken from under one that is stored
+   * anew; its space, which may take long to be given back, when the promise resolves.
+   */
+  discard(digest: Digest): Promise<void> {
+    this.#hot.drop(digest);
+    this.#serial += 1;
+    const aside = join(this.#partials, `discarded.${this.#serial}`);
+    try {
+      renameSync(this.pathOf(digest), aside);
+    } catch (cause) {
+      // Another device, perhaps; what it is, removing tells.
+      return errnoOf(cause) === "ENOENT" ? Promise.resolve() : this.remove(digest);
+    }
+    return rm(aside, { force: true }).catch((cause: unknown) => {
+      throw storageFailure("cannot remove a stored blob", cause);
+    });
   }
 
   async freeBytes(): Promise<number> {

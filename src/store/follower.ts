@@ -43,13 +43,15 @@ export class StoredFollower implements Follower {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly #file: OpenFile;
+  readonly #onClose: (() => void) | undefined;
   #open = true;
 
   /** Takes over the caller's use of `file`. */
-  constructor(digest: Digest, sizeBytes: number, file: OpenFile) {
+  constructor(digest: Digest, sizeBytes: number, file: OpenFile, onClose?: () => void) {
     this.digest = digest;
     this.sizeBytes = sizeBytes;
     this.#file = file;
+    this.#onClose = onClose;
   }
 
   get fd(): number {
@@ -72,6 +74,7 @@ export class StoredFollower implements Follower {
     if (!this.#open) return;
     this.#open = false;
     this.#file.release();
+    this.#onClose?.();
   }
 }
 

@@ -162,3 +162,36 @@ test("a damaged file that many have opened is gone with its name, and never come
   assert.equal(await store.open(digest), undefined);
   await store.stop();
 });
+
+test("a blob is open as long as one of its readers in this process is", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const digest = await put(store, seededBytes(100));
+  assert.equal(store.isOpen(digest), false);
+  const readers = [await store.open(digest, 100), await store.open(digest)];
+  for (const reader of readers) {
+    assert.equal(store.isOpen(digest), true);
+    reader?.close();
+    reader?.close();
+  }
+  assert.equal(store.isOpen(digest), false);
+});
+
+test("a discarded blob has no name any more when the call returns, one stored anew keeps it, and readers read on", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(100);
+  const digest = await put(store, bytes);
+  const reader = await store.open(digest, 100);
+  const gone = store.discard(digest);
+  assert.equal(store.has(digest), false);
+  await put(store, bytes);
+  await gone;
+  assert.equal(store.has(digest), true);
+  assert.deepEqual(await filesUnder(join(dir.path, "partial")), []);
+  assert.ok(reader !== undefined);
+  assert.deepEqual(await readToEnd(reader), bytes);
+  await store.discard(digest);
+  await store.discard(digest);
+  assert.deepEqual(await filesUnder(dir.path), []);
+});
