@@ -147,7 +147,7 @@ async function build(
     upstreams: new Map([...upstreamsOf(config)].map(([name, { endpoints }]) => [name, 1 + endpoints.length])),
   });
 
-  const parts = { tags, graph, inventory, shelf, store, capacity, origin, pages, passes, clock, notices };
+  const parts = { tags, graph, inventory, usage, shelf, store, capacity, origin, pages, passes, clock, notices };
   const frontage: Frontage =
     workers > 1
       ? openFronts(config, { ...parts, fills, memory, metrics, sources, signature, ticketSecret, workers, options })

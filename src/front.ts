@@ -34,6 +34,7 @@ import {
 } from "./workers/reading.ts";
 import { RemoteFills } from "./workers/remote-fills.ts";
 import { RemoteOrigin } from "./workers/remote-origin.ts";
+import { RemoteUses } from "./workers/remote-uses.ts";
 
 /** What the parent's side of the composition tells this one. */
 export interface FrontSettings {
@@ -121,13 +122,28 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
   const capacity = capacityThrough(door);
   const sources = await openSources(config, { notices, clock, signature }, 1 / workers);
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
+  const usage = new RemoteUses(door, clock);
   const fills = new RemoteFills({ channel: door, pathOf: (digest) => stored.pathOf(digest), notices });
   const origin = new RemoteOrigin({ channel: door, fills, clock }, beginning);
   const log = logged ? createLog(config.log, undefined, true) : undefined;
   if (log !== undefined) observeWithLog(log, notices);
   const metrics = createMetrics({ notices, gauges: undefined });
   const listener: Listener = await openAnswering(config, {
-    ...{ tags, graph, inventory, shelf, store, capacity, origin, clock, notices, repositories, signature, limits },
+    ...{
+      tags,
+      graph,
+      inventory,
+      usage,
+      shelf,
+      store,
+      capacity,
+      origin,
+      clock,
+      notices,
+      repositories,
+      signature,
+      limits,
+    },
     pages: pagesThrough(door),
     passes: passesThrough(door),
     ticketSecret,
@@ -148,6 +164,7 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
     async stop(graceMs) {
       await listener.stop(graceMs);
       await sources.close();
+      usage.stop();
       const counts = await metrics.values();
       await new Promise<void>((resolve) => (log === undefined ? resolve() : log.flush(() => resolve())));
       database.close();

@@ -147,7 +147,7 @@ export class FastPath {
     const meaning = this.#meanings.get(head) ?? this.#learn(head);
     if (meaning === undefined) return undefined;
     const { method, route, tag } = meaning;
-    const answer = this.#parts.manifests.peek(route, tag);
+    const answer = this.#parts.manifests.peek(route, tag, method === "GET");
     if (answer?.bytes === undefined || answer.sizeBytes > MAX_BODY_BYTES) return undefined;
     const requestId = newRequestId();
     const { before, after } = render(meaning, answer, this.#parts.keepAliveMs);

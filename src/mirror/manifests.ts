@@ -11,6 +11,7 @@ import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { TagEntry, Tags } from "../meta/tags.ts";
+import type { UseNotes } from "../meta/usage.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Reference, Tag } from "../oci/reference.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
@@ -44,6 +45,7 @@ export interface ManifestParts {
   readonly inventory: Pick<Inventory, "findUpstream">;
   readonly shelf: Pick<Shelf, "peek" | "find" | "link">;
   readonly origin: Origin;
+  readonly usage: UseNotes;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
   readonly offline: boolean;
@@ -66,13 +68,16 @@ export class Manifests {
     wantBody: boolean,
     caller: Caller,
   ): Promise<ManifestAnswer | AbsentAnswer> {
-    return reference.type === "digest"
-      ? await this.#byDigest(route, reference.digest, caller)
-      : await this.#byTag(route, reference.tag, wantBody, caller);
+    const answer =
+      reference.type === "digest"
+        ? await this.#byDigest(route, reference.digest, caller)
+        : await this.#byTag(route, reference.tag, wantBody, caller);
+    if (wantBody && !("absence" in answer) && !wasStoredNow(answer.verdict)) this.#parts.usage.note(answer.digest);
+    return answer;
   }
 
   /** The answer that takes no waiting and nobody's word: fresh, and in memory. Undefined where `answer` has to be asked. */
-  peek(route: Route, tag: Tag): ManifestAnswer | undefined {
+  peek(route: Route, tag: Tag, wantBody: boolean): ManifestAnswer | undefined {
     const { tags, shelf, origin, clock } = this.#parts;
     const entry = tags.find(route, tag);
     if (entry === undefined) return undefined;
@@ -82,7 +87,9 @@ export class Manifests {
     if (sighting !== undefined && sighting.at > entry.checkedAt) return undefined;
     if (origin.findAbsence(route, tag) !== undefined) return undefined;
     const stored = shelf.peek(entry.digest);
-    return stored === undefined ? undefined : this.#fresh(route, entry, stored, now);
+    if (stored === undefined) return undefined;
+    if (wantBody) this.#parts.usage.note(entry.digest);
+    return this.#fresh(route, entry, stored, now);
   }
 
   async #byDigest(route: Route, digest: Digest, caller: Caller): Promise<ManifestAnswer | AbsentAnswer> {
@@ -236,6 +243,11 @@ function verdictOf(fetched: Fetched, joined: boolean, stale: boolean): Verdict {
   if (!fetched.fetched && stale) return { cache: "revalidated" };
   if (!fetched.kept) return { cache: "bypass", why: "storage" };
   return joined || fetched.joined ? { cache: "joined" } : { cache: "miss", stored: fetched.fetched, stale };
+}
+
+/** That is its first use, and is written down with it. */
+function wasStoredNow(verdict: Verdict): boolean {
+  return verdict.cache === "miss" && verdict.stored;
 }
 
 function full(manifest: ShelvedManifest, verdict: Verdict): ManifestAnswer {

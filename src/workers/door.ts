@@ -11,6 +11,7 @@ import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { Place } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
+import type { UseNotes } from "../meta/usage.ts";
 import type { Pages } from "../mirror/aged.ts";
 import type { Capacity } from "../mirror/capacity.ts";
 import type { Fills } from "../mirror/fills.ts";
@@ -42,12 +43,13 @@ export interface OriginSide {
   readonly store: Pick<BlobStore, "has" | "open" | "remove">;
   readonly capacity: Pick<Capacity, "findRefusal">;
   readonly passes: Passes;
+  readonly usage: UseNotes;
   readonly sources: ReadonlyMap<string, Source>;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
 
-type Handled = "link" | "addBlob" | "dropBlob" | "endPass" | "join" | "release";
+type Handled = "link" | "addBlob" | "dropBlob" | "uses" | "endPass" | "join" | "release";
 
 export class Door {
   readonly #side: OriginSide;
@@ -107,6 +109,9 @@ export class Door {
     dropBlob: ({ digest }) => {
       // It may have been stored anew since the front looked.
       if (!this.#side.store.has(digest)) this.#drop(digest);
+    },
+    uses: (noted) => {
+      for (const [digest, uses] of noted) this.#side.usage.note(digest, uses);
     },
     endPass: ({ pass }) => {
       this.#passes.get(pass)?.();

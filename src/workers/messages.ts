@@ -43,6 +43,8 @@ export interface DoorPosts {
   readonly link: { readonly place: Place; readonly entries: readonly Reachable[] };
   readonly addBlob: { readonly digest: Digest; readonly sizeBytes: number };
   readonly dropBlob: { readonly digest: Digest };
+  /** What was read since the last time, and how often. */
+  readonly uses: readonly (readonly [digest: Digest, uses: number])[];
   readonly endPass: { readonly pass: number };
   /** Joins or starts a fill, under a number of the front's choice. */
   readonly join: {

@@ -136,7 +136,8 @@ export async function withScene(work: (scene: Scene) => Promise<void>): Promise<
       troubles: new Troubles(clock),
     };
     const origin = new LocalOrigin({ tags, graph, shelf, fills, ...remembered, clock, notices });
-    const manifests = new Manifests({ tags, graph, inventory, shelf, origin, clock, notices, offline: false });
+    const usage = { note() {} };
+    const manifests = new Manifests({ tags, graph, inventory, shelf, origin, usage, clock, notices, offline: false });
     const source = { name: upstream.name, upstream, freshness: POLICY, maxPasses: 1, segments: 1 };
     const route = makeRoute(source, parseRepository(REPOSITORY));
     const caller = { signal: new AbortController().signal };
