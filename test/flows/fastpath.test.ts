@@ -174,7 +174,7 @@ test("what is not fresh any more goes to the upstream", async () => {
   line.send(`GET ${PATH} HTTP/1.1`, "Host: mirror");
   await line.whole(1);
   const before = upstream.count({ kind: "manifest" });
-  clock.advance(2 * 3600_000);
+  await clock.advance(2 * 3600_000);
   line.send(`GET ${PATH} HTTP/1.1`, "Host: mirror");
   await line.whole(2);
   assert.equal(upstream.count({ kind: "manifest" }), before + 1);
