@@ -27,6 +27,7 @@ import { Usage } from "./meta/usage.ts";
 import { Absences } from "./mirror/absences.ts";
 import { AgedPages } from "./mirror/aged.ts";
 import { Capacity } from "./mirror/capacity.ts";
+import { DiskHealth } from "./mirror/diskhealth.ts";
 import { Fills } from "./mirror/fills.ts";
 import { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
@@ -39,6 +40,7 @@ import { createMetrics } from "./observe/metrics.ts";
 import type { MirrorOptions } from "./options.ts";
 import { openSources } from "./sources.ts";
 import { DiskStore } from "./store/disk.ts";
+import { probeDirectory } from "./store/probe.ts";
 
 export type { MirrorOptions } from "./options.ts";
 
@@ -111,7 +113,8 @@ async function build(
 
   const maxBytes = await maxBytesOf(config, root);
   const limits = { maxBytes, minFreeBytes: config.cache.minFree };
-  const capacity = new Capacity({ store, inventory, limits, clock, notices });
+  const health = new DiskHealth({ clock, notices, probe: () => probeDirectory(join(root, "partial")) });
+  const capacity = new Capacity({ store, inventory, limits, health, clock, notices });
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
   const memory = { absences: Absences.ledger(), sightings: Sightings.ledger(), troubles: Troubles.ledger() };
   const absences = new Absences(clock, memory.absences);
@@ -171,14 +174,21 @@ async function build(
     };
   }
 
+  const endHealth = health.observe(frontage.notices);
   let phase: "starting" | "serving" | "draining" = "starting";
   const admin = new Listener(
     createAdminApi({
       metrics: async () => ({ contentType: metrics.contentType, text: await frontage.metricsText() }),
-      readiness: () => ({
-        ready: phase === "serving" && frontage.ready(),
-        reason: phase === "serving" && !frontage.ready() ? "a worker is being replaced" : phase,
-      }),
+      readiness: () => {
+        if (phase !== "serving") return { ready: false, reason: phase };
+        if (!frontage.ready()) return { ready: false, reason: "a worker is being replaced" };
+        const { degraded } = health;
+        return {
+          ready: true,
+          reason: degraded === undefined ? phase : `${degraded.why}: nothing new is stored`,
+          degraded,
+        };
+      },
     }),
     { ...DEFAULT_LIMITS, ...options.limits },
   );
@@ -193,6 +203,8 @@ async function build(
     await pages.settled();
     await admin.stop(0);
     await sources.close();
+    endHealth();
+    await health.stop();
     await store.stop();
     metrics.stop();
     endLog();

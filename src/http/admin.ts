@@ -3,9 +3,16 @@
  */
 import type { RequestListener, ServerResponse } from "node:http";
 
+export interface Readiness {
+  readonly ready: boolean;
+  readonly reason: string;
+  /** It serves, though not as it should: still 200, for nothing is gained by sending clients elsewhere. */
+  readonly degraded?: { readonly since: number; readonly advice: string } | undefined;
+}
+
 export interface AdminParts {
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
-  readiness(): { readonly ready: boolean; readonly reason: string };
+  readiness(): Readiness;
 }
 
 export function createAdminApi(parts: AdminParts): RequestListener {
@@ -19,8 +26,13 @@ export function createAdminApi(parts: AdminParts): RequestListener {
         reply(response, 200, { status: "alive" });
         return;
       case "/readyz": {
-        const { ready, reason } = parts.readiness();
-        reply(response, ready ? 200 : 503, { status: ready ? "ready" : "unready", reason });
+        const { ready, reason, degraded } = parts.readiness();
+        if (!ready || degraded === undefined) {
+          reply(response, ready ? 200 : 503, { status: ready ? "ready" : "unready", reason });
+          return;
+        }
+        const since = new Date(degraded.since).toISOString();
+        reply(response, 200, { status: "degraded", reason, since, advice: degraded.advice });
         return;
       }
       case "/metrics":

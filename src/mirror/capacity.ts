@@ -1,7 +1,7 @@
 /**
  * Watches over the space of the store: asks the policy, with figures that are at most a second old.
  *
- * After the disk failed a write, everything is streamed through for a while instead of failing pull after pull.
+ * While the disk rests after a failure, everything is streamed through instead of failing pull after pull.
  */
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
@@ -9,15 +9,17 @@ import type { Emitter } from "../base/notices.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { findRefusal, type StoreLimits, type StoreState } from "./admission.ts";
+import type { DiskReports } from "./diskhealth.ts";
 import type { MirrorNotices } from "./notices.ts";
 
 const FIGURES_MAX_AGE_MS = 1000;
-const REST_AFTER_TROUBLE_MS = 30_000;
 
 export interface CapacityParts {
   readonly store: BlobStore;
   readonly inventory: Inventory;
   readonly limits: StoreLimits;
+  /** Absent where nobody watches over the disk. */
+  readonly health?: DiskReports;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
@@ -43,7 +45,6 @@ export function noRoom(refusal: string): Failure {
 export class Capacity {
   readonly #parts: CapacityParts;
   #free = { bytes: 0, at: Number.NEGATIVE_INFINITY };
-  #restUntil = 0;
   #told: string | undefined;
   #reservedBytes = 0;
 
@@ -54,7 +55,8 @@ export class Capacity {
   /** Why a blob of this size is not stored now; undefined where it is. One notice for each change of mind. */
   async findRefusal(sizeBytes: number): Promise<string | undefined> {
     const why = await this.#judge(sizeBytes);
-    if (why !== this.#told && why !== undefined) {
+    // What is wrong with the disk is told by whoever watches over it.
+    if (why !== this.#told && why !== undefined && why !== "storage") {
       this.#parts.notices.emit("storageTrouble", {
         message: `new content is streamed through and not kept (${why}): free space, or raise cache.maxSize`,
         cause: undefined,
@@ -85,20 +87,20 @@ export class Capacity {
   }
 
   /** The disk failed a write. */
-  trouble(): void {
-    this.#restUntil = this.#parts.clock.now() + REST_AFTER_TROUBLE_MS;
+  trouble(cause: unknown): void {
+    this.#parts.health?.failed(cause);
   }
 
   async #judge(sizeBytes: number): Promise<string | undefined> {
-    const { store, limits, clock } = this.#parts;
+    const { store, limits, health, clock } = this.#parts;
     const now = clock.now();
-    const restMs = this.#restUntil - now;
-    if (restMs > 0 && restMs <= REST_AFTER_TROUBLE_MS) return "storage";
+    if (health?.isResting === true) return "storage";
     try {
       if (Math.abs(now - this.#free.at) > FIGURES_MAX_AGE_MS) this.#free = { bytes: await store.freeBytes(), at: now };
     } catch (error) {
-      if (isFailure(error, "storage")) return "storage";
-      throw error;
+      if (!isFailure(error, "storage")) throw error;
+      health?.failed(error);
+      return "storage";
     }
     return findRefusal(limits, this.#state(), sizeBytes);
   }

@@ -84,7 +84,7 @@ export class Fill {
     } catch (error) {
       failure = error instanceof Error ? error : new Error(String(error));
       forget();
-      if (isFailure(failure, "storage") && refusalOf(failure) === undefined) this.#parts.capacity.trouble();
+      if (isFailure(failure, "storage") && refusalOf(failure) === undefined) this.#parts.capacity.trouble(failure);
       this.#ready.reject(failure);
       await this.#ingest?.fail(failure);
     } finally {

@@ -29,6 +29,17 @@ export interface MirrorNotices extends UpstreamNotices {
   };
   /** Something is wrong with our disk or database; the text says what to do. */
   storageTrouble: { readonly message: string; readonly cause: unknown };
+  /** The disk or the index failed somebody: every single time. */
+  storageFailed: { readonly errno: string };
+  /** The first failure of an incident: what is new is not stored until it is over. */
+  storageDegraded: {
+    readonly errno: string;
+    readonly why: string;
+    readonly advice: string;
+    readonly cause: unknown;
+  };
+  /** The incident is over. */
+  storageHealed: { readonly errno: string; readonly durationMs: number; readonly failures: number };
   /** The listener's certificates were read anew, and are in use. */
   certificatesLoaded: {
     readonly files: readonly string[] /** The first one's end, epoch ms. */;

@@ -8,7 +8,9 @@
 import { fstatSync } from "node:fs";
 import { type DestinationStream, type Logger, pino } from "pino";
 import pretty from "pino-pretty";
+import { isFailure } from "../base/failure.ts";
 import type { Notices } from "../base/notices.ts";
+import { findDiskFault } from "../mirror/diskfaults.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { AccessLines } from "./accessline.ts";
 import { errorFields } from "./fault-fields.ts";
@@ -153,12 +155,23 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("fillEnded", ({ upstream, digest, bytes, durationMs, failure }) => {
       const fields = { upstream, digest, bytes, durationMs: rounded(durationMs) };
       if (failure === undefined) log.debug(fields, "fill ended");
-      else log.warn({ ...fields, err: errorFields(failure) }, "fill failed");
+      else
+        log[isFailure(failure, "storage") ? "debug" : "warn"]({ ...fields, err: errorFields(failure) }, "fill failed");
     }),
     notices.on("digestMismatch", (fact) => log.error(fact, "upstream sent other bytes than the digest says")),
     notices.on("staleServed", (fact) => log.debug(fact, "stale answer served")),
     notices.on("storageTrouble", ({ message, cause }) => {
-      log.error({ problem: redact(message), err: errorFields(cause) }, "storage trouble");
+      // What the disk does is told once for each incident, below.
+      const level = findDiskFault(cause) === undefined ? "error" : "debug";
+      if (log.isLevelEnabled(level))
+        log[level]({ problem: redact(message), err: errorFields(cause) }, "storage trouble");
+    }),
+    notices.on("storageDegraded", ({ errno, why, advice, cause }) => {
+      const text = `storage is degraded: ${why}; pulls go on, and nothing new is stored: ${advice}`;
+      log.warn({ errno, err: errorFields(cause) }, text);
+    }),
+    notices.on("storageHealed", ({ errno, durationMs, failures }) => {
+      log.warn({ errno, durationMs: rounded(durationMs), failures }, "storage works again");
     }),
     notices.on("certificatesLoaded", ({ files, expiresAt }) => {
       log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");

@@ -1,14 +1,13 @@
-/** The space of the store: asked for at most once a second, and left alone for a while after trouble. */
+/** The space of the store: asked for at most once a second, and left alone for while the disk rests. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { Capacity } from "../../src/mirror/capacity.ts";
+import { DiskHealth } from "../../src/mirror/diskhealth.ts";
 import { MemoryStore } from "../contracts/memory-store.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { withRooms } from "../meta/rooms.ts";
 import { recorded } from "./parts.ts";
-
-const REST_MS = 30_000;
 
 async function withCapacity(
   work: (scene: {
@@ -29,7 +28,8 @@ async function withCapacity(
     };
     const { notices, facts } = recorded("storageTrouble");
     const limits = { maxBytes: 5000, minFreeBytes: 100 };
-    const capacity = new Capacity({ store, inventory, limits, clock, notices });
+    const health = new DiskHealth({ clock, notices, probe: async () => {} });
+    const capacity = new Capacity({ store, inventory, limits, health, clock, notices });
     await work({ capacity, clock, disk, troubles: facts });
   });
 }
@@ -51,14 +51,13 @@ test("a refusal is told once, and again after it was lifted", () =>
     assert.match(troubles[0]?.message ?? "", /cache-full/);
   }));
 
-test("after the disk failed nothing is stored for a while, and then it is tried again", () =>
-  withCapacity(async ({ capacity, clock }) => {
-    capacity.trouble();
+test("while the disk rests nothing is stored, and nobody is told of it a second time", () =>
+  withCapacity(async ({ capacity, disk, troubles }) => {
+    disk.free = new Failure("storage", "gone");
     assert.equal(await capacity.findRefusal(10), "storage");
-    clock.jump(REST_MS - 1);
-    assert.equal(await capacity.findRefusal(10), "storage");
-    clock.jump(1);
-    assert.equal(await capacity.findRefusal(10), undefined);
+    disk.free = 10_000;
+    assert.equal(await capacity.findRefusal(10), "storage", "it rests");
+    assert.deepEqual(troubles, []);
   }));
 
 test("a disk that cannot tell its free space stores nothing, and a bug is no refusal", () =>
@@ -66,7 +65,7 @@ test("a disk that cannot tell its free space stores nothing, and a bug is no ref
     disk.free = new Failure("storage", "gone");
     assert.equal(await capacity.findRefusal(10), "storage");
     disk.free = new TypeError("a bug");
-    clock.jump(2000);
+    await clock.advance(5000);
     await assert.rejects(capacity.findRefusal(10), TypeError);
   }));
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { Capacity } from "../../src/mirror/capacity.ts";
+import { DiskHealth } from "../../src/mirror/diskhealth.ts";
 import { Fills } from "../../src/mirror/fills.ts";
 import { makeRoute } from "../../src/mirror/route.ts";
 import type { Digest } from "../../src/oci/digest.ts";
@@ -34,7 +35,8 @@ test("a disk that fails while the upstream is silent ends the fill at once: nobo
     const clock = new ManualClock();
     const { notices, facts: ends } = recorded("fillEnded");
     const limits = { maxBytes: undefined, minFreeBytes: 0 };
-    const capacity = new Capacity({ store, inventory, limits, clock, notices });
+    const health = new DiskHealth({ clock, notices, probe: async () => {} });
+    const capacity = new Capacity({ store, inventory, limits, health, clock, notices });
     const fills = new Fills({ store, inventory, graph, capacity, clock, notices });
     const upstream = new ScriptedUpstream(content, clock);
     const source = { name: "docker.io", upstream, freshness: POLICY, maxPasses: 1, segments: 1 };
@@ -53,6 +55,7 @@ test("a disk that fails while the upstream is silent ends the fill at once: nobo
     assert.equal(await capacity.findRefusal(1), "storage");
     assert.equal(follower.failure(), failure);
     follower.close();
+    await health.stop();
     assert.deepEqual([store.unended, clock.pending], [0, 0]);
     await fills.stop();
   }));

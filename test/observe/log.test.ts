@@ -98,10 +98,17 @@ test("other facts are written at fitting levels", () => {
   notices.emit("digestMismatch", { upstream: "docker.io", expected: digest, found: digest });
   notices.emit("staleServed", { upstream: "docker.io", reason: "limited" });
   notices.emit("upstreamTrouble", { upstream: "docker.io", message: "odd realm" });
-  notices.emit("storageTrouble", { message: "disk full", cause: new Error("ENOSPC") });
+  notices.emit("storageTrouble", { message: "a stored manifest is damaged", cause: undefined });
+  const disk = new Failure("storage", "cannot write: ENOSPC: no space left on device");
+  notices.emit("storageTrouble", { message: "a manifest could not be stored", cause: disk });
+  notices.emit("fillEnded", { ...fill, failure: disk });
+  notices.emit("storageDegraded", { errno: "ENOSPC", why: "the disk is full", advice: "free space", cause: disk });
+  notices.emit("storageHealed", { errno: "ENOSPC", durationMs: 1, failures: 3 });
   notices.emit("backgroundFailed", { what: "refresh", cause: new Error("x") });
   notices.emit("upstreamRequest", { upstream: "docker.io", kind: "blob", method: "GET", status: 200, durationMs: 1 });
-  const levels = ["debug", "warn", "error", "debug", "warn", "error", "warn", "debug"];
+  // One line for each incident of the disk, and none for each pull that met it.
+  const incident = ["debug", "debug", "warn", "warn"];
+  const levels = ["debug", "warn", "error", "debug", "warn", "error", ...incident, "warn", "debug"];
   assert.deepEqual(
     lines.map(({ level }) => level),
     levels,
