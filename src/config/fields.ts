@@ -7,6 +7,7 @@
  */
 import * as z from "zod";
 import { Failure, isFailure } from "../base/failure.ts";
+import { type CronText, parseCron } from "./cron.ts";
 import { canonicalRegistryName, parseHostHeader, parseRegistryName } from "./registry-name.ts";
 import { parseDuration, parseListen, parseSize, parseSizeLimit } from "./units.ts";
 
@@ -61,15 +62,30 @@ export function size(doc: string, defaultText: string) {
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });
 }
 
-/** At least 64 KiB; null or absent = none. */
-export function optionalSize(doc: string, example: string) {
+/** At least 64 KiB; null = none. @param standard what is meant where it is absent. */
+export function optionalSize(doc: string, example: string, standard: string | null = null) {
   const expected = "expected a size of 64KiB or more, such as 20MiB";
   const field = parsed(expected.slice("expected ".length), "textOrNumber", (value) => {
     const bytes = parseSize(value);
     if (bytes < 64 * 1024) throw new Failure("invalid", expected);
     return bytes;
   });
-  return field.nullable().default(null).register(keyDocs, { doc, default: null, example });
+  return orNull(field).prefault(standard).register(keyDocs, { doc, default: standard, example });
+}
+
+/** Flags and variables hold text only: there, `null` is written out. */
+function orNull<Field extends z.ZodType>(field: Field) {
+  return z.preprocess((value) => (value === "null" ? null : value), field.nullable());
+}
+
+/** When something is done by itself, in local time; null = never. */
+export function cron(doc: string, standard: CronText | null, example: CronText) {
+  const field = parsed(
+    'a cron expression, such as "0 3 * * 0" for Sundays at 3:00, or null',
+    "textOrNumber",
+    parseCron,
+  );
+  return orNull(field).prefault(standard).register(keyDocs, { doc, default: standard, example });
 }
 
 /** A number above zero, fractions included; null or absent = none. */

@@ -9,10 +9,12 @@ import { isFailure } from "../base/failure.ts";
 import { findEcrHost } from "./ecr-host.ts";
 import {
   choice,
+  cron,
   directory,
   duration,
   keyDocs,
   listen,
+  optionalSize,
   processes,
   registryName,
   section,
@@ -78,6 +80,14 @@ export const schema = section("", {
     dir: directory("Directory of the cache.", "./data"),
     maxSize: sizeLimit('Upper limit of the cache: bytes, or a share of the file system such as "80%".', "50GiB"),
     minFree: size("Never let the file system's free space fall below this.", "1GiB"),
+    scrub: section("Reading everything that is stored, to find what the disk has damaged or lost.", {
+      schedule: cron(
+        'When: a cron expression in local time, such as "0 3 * * 0"; null = never.',
+        "0 3 * * 0",
+        "0 3 * * 0",
+      ),
+      bandwidth: optionalSize("Bytes read per second at most; null = no limit.", "32MiB", "32MiB"),
+    }),
   }),
   defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),
   offline: yesNo("Never contact an upstream; serve what is stored.", false),
