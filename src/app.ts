@@ -17,10 +17,13 @@ import { type Config, upstreamsOf } from "./config/schema.ts";
 import { countWorkers, openFronts } from "./frontages.ts";
 import { createAdminApi } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
-import { damagedIndex, type IndexAccess, isDatabaseError, openDatabase, openSharedDatabase } from "./meta/database.ts";
+import { isCuredByReopening, isDatabaseError } from "./meta/damage.ts";
+import { openingFailure } from "./meta/database.ts";
+import { refuseNewerFormat } from "./meta/format.ts";
 import { Graph } from "./meta/graph.ts";
 import { Holdings } from "./meta/holdings.ts";
 import { Inventory } from "./meta/inventory.ts";
+import { type IndexAccess, openIndex } from "./meta/recovery.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
 import { Usage } from "./meta/usage.ts";
@@ -65,19 +68,20 @@ const FORMAT = "v1";
 export async function createMirror(config: Config, options: MirrorOptions = {}): Promise<Mirror> {
   const workers = countWorkers(config, options);
   const root = join(config.cache.dir, FORMAT);
+  refuseNewerFormat(config.cache.dir, FORMAT);
   await makeDirectory(root);
-  const index = workers > 1 ? openSharedDatabase(root) : openSoleDatabase(root);
-  try {
-    return await build(config, options, root, index, workers);
-  } catch (error) {
-    index.close();
-    throw isDatabaseError(error) ? damagedIndex(root, error) : error;
+  for (let attempt = 1; ; attempt += 1) {
+    const index = openIndex(root, workers > 1);
+    try {
+      return await build(config, options, root, index, workers);
+    } catch (error) {
+      const isCured = isCuredByReopening(error);
+      if (isCured) index.condemn(error);
+      index.close();
+      if (isCured && attempt === 1) continue;
+      throw isDatabaseError(error) ? openingFailure(root, error) : error;
+    }
   }
-}
-
-function openSoleDatabase(root: string): IndexAccess {
-  const database = openDatabase(root);
-  return { database, close: () => database.close() };
 }
 
 /** What answers clients: a listener here, or processes. */
@@ -134,7 +138,22 @@ async function build(
   const pages = new AgedPages({ absences, clock, notices, signal: stopping.signal });
   const passes = new LocalPasses();
   const care = openCare({
-    ...{ config, root, database, repositories, tags, graph, inventory, holdings, usage, store, capacity, shelf, fills },
+    ...{
+      config,
+      root,
+      index,
+      database,
+      repositories,
+      tags,
+      graph,
+      inventory,
+      holdings,
+      usage,
+      store,
+      capacity,
+      shelf,
+      fills,
+    },
     ...{ origin, sources, clock, notices, signal: stopping.signal },
   });
 

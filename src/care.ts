@@ -10,6 +10,7 @@ import type { Database } from "./meta/database.ts";
 import type { Graph } from "./meta/graph.ts";
 import type { Holdings } from "./meta/holdings.ts";
 import type { Inventory } from "./meta/inventory.ts";
+import type { IndexAccess } from "./meta/recovery.ts";
 import type { Repositories } from "./meta/repositories.ts";
 import type { Tags } from "./meta/tags.ts";
 import type { Usage } from "./meta/usage.ts";
@@ -20,11 +21,13 @@ import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Shelf } from "./mirror/shelf.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
+import { IndexCare } from "./upkeep/indexcare.ts";
 
 export interface CareParts {
   readonly config: Config;
   /** The versioned directory below `cache.dir`. */
   readonly root: string;
+  readonly index: IndexAccess;
   readonly database: Database;
   readonly repositories: Repositories;
   readonly tags: Tags;
@@ -53,11 +56,19 @@ export interface Care {
 }
 
 export function openCare(parts: CareParts): Care {
-  const { usage, clock } = parts;
+  const { config, usage, clock, notices } = parts;
+  const indexCare = new IndexCare({ ...parts, offline: config.offline });
   let cancelFlush = () => {};
+  const flush = () => {
+    try {
+      usage.flush();
+    } catch (cause) {
+      notices.emit("backgroundFailed", { what: "writing down what was used", cause });
+    }
+  };
   const flushLater = () => {
     cancelFlush = clock.after(USES_WRITTEN_MS, () => {
-      usage.flush();
+      flush();
       flushLater();
     });
   };
@@ -65,10 +76,12 @@ export function openCare(parts: CareParts): Care {
     operations: [],
     start() {
       flushLater();
+      indexCare.start();
     },
     async stop() {
       cancelFlush();
-      usage.flush();
+      await indexCare.stop();
+      flush();
     },
   };
 }

@@ -13,6 +13,7 @@ import type { Listener, ListenerLimits } from "./http/listener.ts";
 import { openReader } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
+import { damageText } from "./meta/recovery.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
@@ -112,7 +113,9 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
   const clock = systemClock;
   const notices = new Notices<MirrorNotices>();
   const root = join(config.cache.dir, FORMAT);
-  const database = openReader(root);
+  const database = openReader(root, (found) =>
+    notices.emit("storageTrouble", { message: damageText(found), cause: found }),
+  );
   const stored = DiskStore.reader(root);
   const repositories = new Repositories(database);
   const tags = new Tags(database, repositories, false);

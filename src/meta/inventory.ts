@@ -26,6 +26,9 @@ export class Inventory {
   readonly #dropManifest;
   readonly #ghost;
   readonly #totals;
+  readonly #correct;
+  readonly #sizesAfter;
+  readonly #unlinkedAfter;
   #blobs: number;
   #bytes: number;
 
@@ -47,7 +50,20 @@ export class Inventory {
     this.#dropManifest = database.prepare("DELETE FROM manifests WHERE digest = ?");
     this.#ghost = database.prepare("SELECT worth FROM ghosts WHERE digest = ?");
     this.#totals = database.prepare("SELECT upstream, blobs, bytes FROM totals");
-    const totals = counting ? this.#totals.all() : [];
+    this.#correct = database.prepare("UPDATE blobs SET size = ? WHERE digest = ?");
+    this.#sizesAfter = database.prepare(
+      "SELECT digest, size FROM blobs WHERE digest > ? AND digest < ? ORDER BY digest LIMIT ?",
+    );
+    this.#unlinkedAfter = database.prepare(
+      "SELECT digest, media_type FROM manifests WHERE linked = 0 AND digest > ? ORDER BY digest LIMIT ?",
+    );
+    this.#blobs = 0;
+    this.#bytes = 0;
+    if (counting) this.#recount();
+  }
+
+  #recount(): void {
+    const totals = this.#totals.all();
     this.#blobs = totals.reduce((sum, row) => sum + Number(row["blobs"]), 0);
     this.#bytes = totals.reduce((sum, row) => sum + Number(row["bytes"]), 0);
   }
@@ -84,6 +100,34 @@ export class Inventory {
     this.#bytes += sizeBytes;
   }
 
+  /** As `addBlob` for each, all of them or none. */
+  addBlobs(blobs: readonly { digest: Digest; sizeBytes: number; upstream: string; storedAt: number }[]): void {
+    try {
+      transaction(this.#database, () => {
+        for (const { digest, sizeBytes, upstream, storedAt } of blobs)
+          this.addBlob(digest, sizeBytes, upstream, storedAt);
+      });
+    } catch (error) {
+      this.#recount();
+      throw error;
+    }
+  }
+
+  /** The row was wrong, and its file right. */
+  correctSize(digest: Digest, sizeBytes: number): void {
+    const before = this.findSize(digest);
+    if (before === undefined) return;
+    this.#correct.run(sizeBytes, digest);
+    this.#bytes += sizeBytes - before;
+  }
+
+  /** Sizes of what is stored with a digest after `after` and before `before`, in the order of digests. */
+  sizesBetween(after: string, before: string, limit: number): { digest: Digest; sizeBytes: number }[] {
+    return this.#sizesAfter
+      .all(after, before, limit)
+      .map((row) => ({ digest: String(row["digest"]) as Digest, sizeBytes: Number(row["size"]) }));
+  }
+
   dropBlob(digest: Digest): void {
     const size = this.findSize(digest);
     if (size === undefined) return;
@@ -106,6 +150,13 @@ export class Inventory {
       if (subject !== undefined && subject !== digest && !children.includes(subject))
         this.#putName.run(subject, digest);
     });
+  }
+
+  /** Manifests of an index that did not know yet what they name, in the order of digests. */
+  findUnlinked(after: string, limit: number): { digest: Digest; mediaType: string }[] {
+    return this.#unlinkedAfter
+      .all(after, limit)
+      .map((row) => ({ digest: String(row["digest"]) as Digest, mediaType: String(row["media_type"]) }));
   }
 
   dropManifest(digest: Digest): void {

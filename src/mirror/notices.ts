@@ -40,6 +40,10 @@ export interface MirrorNotices extends UpstreamNotices {
   };
   /** The incident is over. */
   storageHealed: { readonly errno: string; readonly durationMs: number; readonly failures: number };
+  /** The index was damaged or gone, and another took its place; the text says what is lost and what to expect. */
+  indexRecovered: { readonly message: string };
+  /** Every file and every row of the index were compared. */
+  indexReconciled: ReconciledFact;
   /** The listener's certificates were read anew, and are in use. */
   certificatesLoaded: {
     readonly files: readonly string[] /** The first one's end, epoch ms. */;
@@ -51,6 +55,19 @@ export interface MirrorNotices extends UpstreamNotices {
   workerEnded: { readonly how: string; readonly replacedInMs: number };
   /** Work behind an answer failed; no client saw it. */
   backgroundFailed: { readonly what: string; readonly cause: unknown };
+}
+
+export interface ReconciledFact {
+  /** Files that were looked at. */
+  readonly files: number;
+  /** Files that had no row. */
+  readonly added: number;
+  readonly addedBytes: number;
+  /** Manifests whose names are in the index now. */
+  readonly linked: number;
+  /** Rows without their file, gone with the tags and permissions that hung on them. */
+  readonly dropped: number;
+  readonly durationMs: number;
 }
 
 export interface AnsweredFact {

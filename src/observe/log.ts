@@ -173,6 +173,10 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("storageHealed", ({ errno, durationMs, failures }) => {
       log.warn({ errno, durationMs: rounded(durationMs), failures }, "storage works again");
     }),
+    notices.on("indexRecovered", ({ message }) => log.warn({ problem: redact(message) }, "index rebuilt")),
+    notices.on("indexReconciled", (fact) => {
+      log.info({ ...fact, durationMs: rounded(fact.durationMs) }, "index and files agree");
+    }),
     notices.on("certificatesLoaded", ({ files, expiresAt }) => {
       log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");
     }),

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
-import { openDatabase, openReader, openSharedDatabase, transaction } from "../../src/meta/database.ts";
+import { openDatabase, openReader, transaction } from "../../src/meta/database.ts";
+import { openIndex } from "../../src/meta/recovery.ts";
 import { makeTempDir } from "../kit/temp.ts";
 
 const FILE = "index.sqlite";
@@ -101,13 +102,13 @@ test("what we hold no other process gets into, from the first opening and from l
   }
 });
 
-test("a file that is no index says so, and what to do about it", async () => {
+test("a file that is no index is no index", async () => {
   await using dir = await makeTempDir("meta");
   const path = join(dir.path, FILE);
   await writeFile(path, Buffer.alloc(8192, "not a database "));
   assert.throws(
     () => openDatabase(dir.path),
-    (error) => isFailure(error, "storage") && error.message.includes(path) && /Remove the file/.test(error.message),
+    (error) => isFailure(error, "storage") && error.message.includes(path) && /not a database/.test(error.message),
   );
 });
 
@@ -141,7 +142,7 @@ test("a transaction that throws leaves nothing behind, and the next one works", 
 test("a shared index is read by others as it stands, and kept from every other writer", async () => {
   await using dir = await makeTempDir("meta");
   const refused = (error: unknown) => isFailure(error, "storage") && /in use by another process/.test(error.message);
-  const shared = openSharedDatabase(dir.path);
+  const shared = openIndex(dir.path, true);
   const reader = openReader(dir.path);
   shared.database.exec("INSERT INTO manifests VALUES ('one', 'type', 1)");
   const rows = reader.prepare("SELECT * FROM manifests");
@@ -149,12 +150,12 @@ test("a shared index is read by others as it stands, and kept from every other w
   shared.database.exec("INSERT INTO manifests VALUES ('two', 'type', 1)");
   assert.equal(rows.all().length, 2);
   assert.throws(() => reader.exec("DELETE FROM manifests"), /readonly/);
-  assert.throws(() => openSharedDatabase(dir.path), refused);
+  assert.throws(() => openIndex(dir.path, true), refused);
   assert.throws(() => openDatabase(dir.path), refused);
   reader.close();
   shared.close();
   const sole = openDatabase(dir.path);
-  assert.throws(() => openSharedDatabase(dir.path), refused);
+  assert.throws(() => openIndex(dir.path, true), refused);
   sole.close();
-  openSharedDatabase(dir.path).close();
+  openIndex(dir.path, true).close();
 });

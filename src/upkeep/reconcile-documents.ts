@@ -1,0 +1,91 @@
+/**
+ * Files that are manifests: told from other blobs by what they hold, and believed only where it matches their name.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { open } from "node:fs/promises";
+import { errnoOf, isFailure } from "../base/failure.ts";
+import type { Inventory } from "../meta/inventory.ts";
+import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
+import { type ManifestContent, parseManifest } from "../oci/manifest.ts";
+import type { DiskStore } from "../store/disk.ts";
+import { MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
+
+export interface DocumentParts {
+  readonly store: Pick<DiskStore, "pathOf">;
+  readonly inventory: Pick<Inventory, "addManifest">;
+}
+
+const HEAD_BYTES = 4096;
+/** Every manifest has it, and an image's configuration, which looks like one otherwise, has not. */
+const TELLING = '"schemaVersion"';
+
+export class Documents {
+  readonly #parts: DocumentParts;
+  readonly #signal: AbortSignal;
+
+  constructor(parts: DocumentParts, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  /**
+   * Records what the file names, where it is a manifest.
+   * @param mediaType as it was decided when the manifest was stored; a document need not say it.
+   * @returns whether it is one.
+   */
+  async link(digest: Digest, sizeBytes: number | undefined, mediaType?: string): Promise<boolean> {
+    if (sizeBytes !== undefined && sizeBytes > MAX_MANIFEST_BYTES) return false;
+    const bytes = await this.#readDocument(digest);
+    if (bytes === undefined) return false;
+    const content = findManifest(bytes, mediaType);
+    if (content === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) return false;
+    const children = [...content.manifests, ...content.blobs].map((named) => named.digest);
+    this.#parts.inventory.addManifest(digest, content.mediaType, { children, subject: content.subject?.digest });
+    return true;
+  }
+
+  /** Undefined where the disk would not tell. */
+  async isWhole(digest: Digest): Promise<boolean | undefined> {
+    const algorithm = algorithmOf(digest);
+    const hash = createHash(algorithm);
+    try {
+      for await (const chunk of createReadStream(this.#parts.store.pathOf(digest), { signal: this.#signal })) {
+        hash.update(chunk);
+      }
+      return finishDigest(algorithm, hash) === digest;
+    } catch {
+      this.#signal.throwIfAborted();
+      return undefined;
+    }
+  }
+
+  /** Undefined for what is plainly none, by its first bytes. */
+  async #readDocument(digest: Digest): Promise<Buffer | undefined> {
+    try {
+      await using file = await open(this.#parts.store.pathOf(digest), "r");
+      const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(HEAD_BYTES), 0, HEAD_BYTES, 0);
+      const head = buffer.subarray(0, bytesRead);
+      if (!/^\s*\{/.test(head.toString("latin1"))) return undefined;
+      const { size } = await file.stat();
+      if (size > MAX_MANIFEST_BYTES) return undefined;
+      if (bytesRead === size) return Buffer.from(head);
+      const whole = Buffer.allocUnsafe(size);
+      const rest = await file.read(whole, 0, size, 0);
+      return rest.bytesRead === size ? whole : undefined;
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error;
+      return undefined;
+    }
+  }
+}
+
+function findManifest(bytes: Buffer, mediaType: string | undefined): ManifestContent | undefined {
+  if (!bytes.includes(TELLING)) return undefined;
+  try {
+    return parseManifest(bytes, mediaType);
+  } catch (error) {
+    if (isFailure(error, "corrupt")) return undefined;
+    throw error;
+  }
+}
