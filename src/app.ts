@@ -103,7 +103,7 @@ async function build(
   const { database } = index;
   const clock = options.clock ?? systemClock;
   const notices = new Notices<MirrorNotices>();
-  const store = await DiskStore.open(root);
+  const store = await DiskStore.open(root, options.files);
   const ticketSecret = randomBytes(32).toString("hex");
   const signature = `wharfinger (${randomBytes(8).toString("hex")})`;
 

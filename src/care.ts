@@ -16,6 +16,7 @@ import type { Tags } from "./meta/tags.ts";
 import type { Usage } from "./meta/usage.ts";
 import type { Capacity } from "./mirror/capacity.ts";
 import type { Fills } from "./mirror/fills.ts";
+import { Leftovers } from "./mirror/leftovers.ts";
 import type { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Shelf } from "./mirror/shelf.ts";
@@ -58,6 +59,8 @@ export interface Care {
 export function openCare(parts: CareParts): Care {
   const { config, usage, clock, notices } = parts;
   const indexCare = new IndexCare({ ...parts, offline: config.offline });
+  const { usage, clock } = parts;
+  const leftovers = new Leftovers(parts);
   let cancelFlush = () => {};
   const flush = () => {
     try {
@@ -82,6 +85,12 @@ export function openCare(parts: CareParts): Care {
       cancelFlush();
       await indexCare.stop();
       flush();
+      leftovers.start();
+    },
+    async stop() {
+      cancelFlush();
+      await leftovers.stop();
+      usage.flush();
     },
   };
 }

@@ -3,6 +3,7 @@
  */
 import type { Clock } from "./base/clock.ts";
 import type { ListenerLimits } from "./http/listener.ts";
+import type { Files } from "./store/files.ts";
 import type { Network } from "./upstream/network/network.ts";
 
 export interface MirrorOptions {
@@ -13,4 +14,6 @@ export interface MirrorOptions {
   readonly network?: Network;
   /** False to leave standard output alone, for a mirror inside another program. */
   readonly log?: boolean;
+  /** A disk of one's own, to see what becomes of its failures. */
+  readonly files?: Files;
 }

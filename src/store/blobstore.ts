@@ -21,23 +21,51 @@ export interface BlobStore {
    * @throws Failure `storage` where it is larger than `limitBytes`.
    */
   read(digest: Digest, limitBytes: number): Promise<Buffer | undefined>;
-  /** Starts to write a blob. The caller sees to it that a digest is written once at a time. */
-  ingest(digest: Digest): Promise<Ingest>;
+  /**
+   * Starts to write a blob. The caller sees to it that a digest is written once at a time.
+   * @param kept an earlier ingest of it, to be taken up: its bytes are hashed again before they count as verified. Where
+   *   it is not there any more, nothing has been received (`receivedBytes`).
+   */
+  ingest(digest: Digest, kept?: Kept): Promise<Ingest>;
+  /** Names of the files of ingests that were suspended, or ended with their process. */
+  partials(): Promise<string[]>;
+  /** Removes one of these. */
+  removePartial(file: string): Promise<void>;
   /** Forgets a stored blob; readers that have it open go on reading. */
   remove(digest: Digest): Promise<void>;
   /** Bytes that the file system still has for us. */
   freeBytes(): Promise<number>;
 }
 
+/** What there is of a blob whose ingest was suspended, or ended with its process. */
+export interface Kept {
+  /** The name of its file, in the store. */
+  readonly file: string;
+  /** Of the whole blob. */
+  readonly sizeBytes: number;
+  /** What counts of it, from the first byte on. */
+  readonly prefixBytes: number;
+}
+
+/** How far the file of an ingest is written without a gap. */
+export interface Written {
+  /** Is there when this process has died. */
+  readonly writtenBytes: number;
+  /** Is there when the machine has died. */
+  readonly syncedBytes: number;
+}
+
 /**
  * One running write of one digest.
  *
- * `declareSize` → `write`…, or bodies by `lane` → `finish`, or `fail` at any moment; then `close`. Followers may be opened
- * from the moment the size is declared until `close`.
+ * `declareSize` → `write`…, or bodies by `lane` → `finish`, or `fail` or `suspend` at any moment; then `close`. Followers
+ * may be opened from the moment the size is declared until `close`.
  */
 export interface Ingest {
   readonly digest: Digest;
-  /** Bytes taken over so far. */
+  /** The name of its file, by which it can be taken up later. */
+  readonly file: string;
+  /** Bytes taken over so far, those of an earlier ingest included. */
   readonly receivedBytes: number;
   readonly sizeBytes: number | undefined;
 
@@ -65,6 +93,14 @@ export interface Ingest {
   onFailure(callback: (reason: Error) => void): void;
   /** Ends the ingest without a blob. Followers learn the reason; nothing is left on disk when this resolves. */
   fail(reason: Error): Promise<void>;
+  /**
+   * Ends the ingest without a blob, as `fail` does, but keeps what was written of a body without a gap. Its lanes must be
+   * closed before.
+   * @returns how far that is; undefined where nothing is kept.
+   */
+  suspend(reason: Error): Promise<Written | undefined>;
+  /** How far it is written now. */
+  written(): Written;
   /**
    * A reader from here on. The size must be known.
    * @param onClose called once when the follower is closed.

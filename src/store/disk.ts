@@ -1,60 +1,52 @@
 /**
  * Blobs as files: `blobs/<algorithm>/<first two hex>/<hex>`, written in `partial/` beside them.
  *
- * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` at start-up belongs to no one and
- * is removed. Paths are made of parsed digests only.
+ * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` was not: it is taken up by whoever
+ * knows what it is. Nothing is looked for at start-up. Paths are made of parsed digests only.
  */
-import { close, constants, existsSync, fstat, fsync, open as openFd, read as readFd, renameSync } from "node:fs";
-import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { constants, read as readFd } from "node:fs";
 import { dirname, join } from "node:path";
-import { promisify } from "node:util";
 import { errnoOf, Failure } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
-import type { BlobStore, Ingest } from "./blobstore.ts";
+import type { BlobStore, Ingest, Kept } from "./blobstore.ts";
 import { EarlySync } from "./earlysync.ts";
+import { type Files, systemFiles } from "./files.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
 import { HotFiles, type SizedFile } from "./hotfiles.ts";
 import { type Desk, DiskIngest } from "./ingest.ts";
+import { syncDirectory } from "./naming.ts";
 import { OpenFile } from "./openfile.ts";
+import { Partials } from "./partials.ts";
 import { Scribe } from "./scribe.ts";
+import { Slabs } from "./slabs.ts";
 import { storageFailure } from "./trouble.ts";
 
-const openAsync = promisify(openFd);
-const fstatAsync = promisify(fstat);
-const fsyncAsync = promisify(fsync);
-
 export class DiskStore implements BlobStore {
+  readonly #files: Files;
   readonly #blobs: string;
-  readonly #partials: string;
+  readonly #partials: Partials;
   readonly #madeDirectories = new Set<string>();
   readonly #hot = new HotFiles();
   readonly #desk: Desk;
   /** How many readers in this process have each stored blob open. */
   readonly #readers = new Map<Digest, number>();
-  #serial = 0;
 
-  private constructor(root: string, scribe: Scribe) {
-    this.#desk = { scribe, earlySync: new EarlySync() };
+  private constructor(root: string, files: Files, scribe: Scribe | undefined) {
+    this.#files = files;
+    this.#desk = { files, scribe: scribe ?? new Scribe(new Slabs(), files.thread), earlySync: new EarlySync(files) };
     this.#blobs = join(root, "blobs");
-    this.#partials = join(root, "partial");
+    this.#partials = new Partials(files, join(root, "partial"), this.#blobs);
   }
 
   /**
-   * Makes the directories and removes leftovers of an earlier run.
+   * Makes the directories.
    * @throws Failure `storage` where the directory cannot be written.
    */
-  static async open(root: string, scribe = new Scribe()): Promise<DiskStore> {
-    const store = new DiskStore(root, scribe);
+  static async open(root: string, files = systemFiles, scribe?: Scribe): Promise<DiskStore> {
+    const store = new DiskStore(root, files, scribe);
     try {
-      await mkdir(store.#blobs, { recursive: true });
-      await mkdir(store.#partials, { recursive: true });
-      for (const name of await readdir(store.#partials)) {
-        await rm(join(store.#partials, name), { force: true, recursive: true });
-      }
-      // Permission bits tell little (root, read-only mounts, quotas): writing does.
-      const probe = join(store.#partials, "probe");
-      close(await openAsync(probe, "wx"), () => {});
-      await rm(probe);
+      await files.mkdir(store.#blobs);
+      await store.#partials.open();
     } catch (cause) {
       throw storageFailure(`the cache directory ${root} cannot be written`, cause);
     }
@@ -63,11 +55,11 @@ export class DiskStore implements BlobStore {
 
   /** For a process that reads what another one keeps there: nothing is made and nothing removed. */
   static reader(root: string): DiskStore {
-    return new DiskStore(root, new Scribe());
+    return new DiskStore(root, systemFiles, undefined);
   }
 
   has(digest: Digest): boolean {
-    return existsSync(this.pathOf(digest));
+    return this.#files.exists(this.pathOf(digest));
   }
 
   /**
@@ -106,16 +98,16 @@ export class DiskStore implements BlobStore {
     let fd: number;
     try {
       // Not blocking: something that is no file might otherwise hold the thread.
-      fd = await openAsync(this.pathOf(digest), constants.O_RDONLY | constants.O_NONBLOCK);
+      fd = await this.#files.open(this.pathOf(digest), constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (cause) {
       if (errnoOf(cause) === "ENOENT") return undefined;
       throw storageFailure("cannot open a stored blob", cause);
     }
     const file = new OpenFile(fd);
     try {
-      const stats = await fstatAsync(fd);
-      if (!stats.isFile()) throw new Failure("storage", `${this.pathOf(digest)} is not a file`);
-      return { file, sizeBytes: stats.size };
+      const { isFile, sizeBytes } = await this.#files.fstat(fd);
+      if (!isFile) throw new Failure("storage", `${this.pathOf(digest)} is not a file`);
+      return { file, sizeBytes };
     } catch (cause) {
       file.release();
       throw storageFailure("cannot read a stored blob", cause);
@@ -134,26 +126,34 @@ export class DiskStore implements BlobStore {
     }
   }
 
-  async ingest(digest: Digest): Promise<Ingest> {
-    this.#serial += 1;
-    const partial = join(this.#partials, `${algorithmOf(digest)}-${hexOf(digest)}.${this.#serial}`);
-    const directory = this.#directoryOf(digest);
-    const paths = {
-      partial,
+  async ingest(digest: Digest, kept?: Kept): Promise<Ingest> {
+    const taken = kept === undefined ? undefined : await this.#partials.take(kept);
+    const partial = taken ?? (await this.#partials.create(digest));
+    const place = {
+      incoming: this.#partials.incomingOf(partial.name),
       final: async () => {
-        await this.#make(directory);
+        await this.#make(this.#directoryOf(digest));
         return this.pathOf(digest);
       },
-      syncDirectory: () => syncDirectory(directory),
+      ended: () => this.#partials.ended(partial.name),
     };
-    return await DiskIngest.open(digest, paths, this.#desk);
+    return new DiskIngest(digest, { ...place, ...partial, sizeBytes: taken && kept?.sizeBytes }, this.#desk);
+  }
+
+  partials(): Promise<string[]> {
+    return this.#partials.list();
+  }
+
+  removePartial(file: string): Promise<void> {
+    return this.#partials.remove(file);
   }
 
   async remove(digest: Digest): Promise<void> {
     this.#hot.drop(digest);
     try {
-      await rm(this.pathOf(digest), { force: true });
+      await this.#files.unlink(this.pathOf(digest));
     } catch (cause) {
+      if (errnoOf(cause) === "ENOENT") return;
       throw storageFailure("cannot remove a stored blob", cause);
     }
   }
@@ -164,23 +164,19 @@ export class DiskStore implements BlobStore {
    */
   discard(digest: Digest): Promise<void> {
     this.#hot.drop(digest);
-    this.#serial += 1;
-    const aside = join(this.#partials, `discarded.${this.#serial}`);
+    const { name, path } = this.#partials.aside();
     try {
-      renameSync(this.pathOf(digest), aside);
+      this.#files.renameNow(this.pathOf(digest), path);
     } catch (cause) {
       // Another device, perhaps; what it is, removing tells.
       return errnoOf(cause) === "ENOENT" ? Promise.resolve() : this.remove(digest);
     }
-    return rm(aside, { force: true }).catch((cause: unknown) => {
-      throw storageFailure("cannot remove a stored blob", cause);
-    });
+    return this.#partials.remove(name);
   }
 
   async freeBytes(): Promise<number> {
     try {
-      const { bavail, bsize } = await statfs(this.#blobs);
-      return bavail * bsize;
+      return await this.#files.freeBytes(this.#blobs);
     } catch (cause) {
       throw storageFailure("cannot tell how much space is free", cause);
     }
@@ -194,11 +190,11 @@ export class DiskStore implements BlobStore {
 
   /** A new directory is a new name too: its parent is synced, once. */
   async #make(directory: string): Promise<void> {
-    if (this.#madeDirectories.has(directory) && existsSync(directory)) return;
-    const first = await mkdir(directory, { recursive: true });
+    if (this.#madeDirectories.has(directory) && this.#files.exists(directory)) return;
+    const first = await this.#files.mkdir(directory);
     if (first !== undefined) {
-      await syncDirectory(dirname(directory));
-      await syncDirectory(this.#blobs);
+      await syncDirectory(this.#files, dirname(directory));
+      await syncDirectory(this.#files, this.#blobs);
     }
     this.#madeDirectories.add(directory);
   }
@@ -210,15 +206,6 @@ export class DiskStore implements BlobStore {
   /** The name of its file, whether it is there or not. */
   pathOf(digest: Digest): string {
     return join(this.#directoryOf(digest), hexOf(digest));
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const fd = await openAsync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await fsyncAsync(fd);
-  } finally {
-    close(fd, () => {});
   }
 }
 

@@ -4,11 +4,16 @@
  *
  * One at a time over all ingests: it takes a thread of the pool that opens files for everybody else.
  */
-import { fdatasync } from "node:fs";
+import type { Files } from "./files.ts";
 import type { OpenFile } from "./openfile.ts";
 
 export class EarlySync {
+  readonly #files: Files;
   #running = false;
+
+  constructor(files: Files) {
+    this.#files = files;
+  }
 
   /**
    * Undefined where one runs already. Rejects with what the disk said, which it will not say again to whoever syncs this
@@ -18,13 +23,9 @@ export class EarlySync {
     if (this.#running) return undefined;
     this.#running = true;
     file.retain();
-    return new Promise((resolve, reject) => {
-      fdatasync(file.fd, (error) => {
-        this.#running = false;
-        file.release();
-        if (error === null) resolve();
-        else reject(error);
-      });
+    return this.#files.fdatasync(file.fd).finally(() => {
+      this.#running = false;
+      file.release();
     });
   }
 }

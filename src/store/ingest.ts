@@ -2,19 +2,20 @@
  * Writes one blob to a partial file: hash while writing, then verify, sync, make read-only, rename, sync the directory.
  *
  * Followers read the same file below the watermark, which is the end of what is written without a gap. The blob gets its
- * name only when it is verified; a partial file never outlives a failed ingest. Who hashes and writes is a `Pen`: for
- * bodies that of a thread, and for documents, and what is no larger, that of this loop.
+ * name only when it is verified; a partial file outlives an ingest only where that was suspended. Who hashes and writes
+ * is a `Pen`: for bodies that of a thread, and for documents, and what is no larger, that of this loop.
  */
-import { constants, fchmod, fdatasync, open as openFd, rename, rm } from "node:fs";
-import { promisify } from "node:util";
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
-import { BARRIER_BYTES, type Ingest, type Lane } from "./blobstore.ts";
+import { BARRIER_BYTES, type Ingest, type Lane, type Written } from "./blobstore.ts";
 import type { EarlySync } from "./earlysync.ts";
 import { Extents } from "./extents.ts";
+import type { Files } from "./files.ts";
 import { type Follower, GrowingFollower, type Waiter, type Watched } from "./follower.ts";
 import { SlabLane } from "./lane.ts";
+import { settleFile } from "./naming.ts";
 import { OpenFile } from "./openfile.ts";
+import type { PartialFile } from "./partials.ts";
 import { LoopPen, type Pen, type PenOwner, type Piece } from "./pen.ts";
 import type { Scribe } from "./scribe.ts";
 import { LARGE_BYTES, type Slab } from "./slabs.ts";
@@ -27,29 +28,27 @@ const SYNC_EVERY_BYTES = 64 * 1024 * 1024;
 /** Large slabs that one ingest may hold. */
 const MAX_LARGE = 4;
 
-const openAsync = promisify(openFd);
-const fchmodAsync = promisify(fchmod);
-const fdatasyncAsync = promisify(fdatasync);
-const renameAsync = promisify(rename);
-const rmAsync = promisify(rm) as (path: string, options: { force: boolean }) => Promise<void>;
-
-export interface IngestPaths {
-  readonly partial: string;
+/** The file of an ingest, open, and where it goes. */
+export interface IngestPlace extends PartialFile {
+  readonly incoming: string;
+  /** Of what was taken up. */
+  readonly sizeBytes: number | undefined;
   /** Creates the directory of the final name and returns that name. */
   final(): Promise<string>;
-  /** Makes the new name durable. */
-  syncDirectory(): Promise<void>;
+  /** Called once the file has its name, is gone, or is left where it is. */
+  ended(): void;
 }
 
 /** What ingests share. */
 export interface Desk {
+  readonly files: Files;
   readonly scribe: Scribe;
   readonly earlySync: EarlySync;
 }
 
 export class DiskIngest implements Ingest, Watched {
   readonly digest: Digest;
-  readonly #paths: IngestPaths;
+  readonly #place: IngestPlace;
   readonly #desk: Desk;
   readonly #file: OpenFile;
   readonly #waiters = new Set<Waiter>();
@@ -60,30 +59,34 @@ export class DiskIngest implements Ingest, Watched {
   #received = 0;
   #largeSlabs = 0;
   #unsyncedBytes = 0;
+  #syncedBytes = 0;
   #earlySync: Promise<void> | undefined;
   /** Of documents. */
   #pendingBytes = 0;
   #verified = false;
   #failure: Error | undefined;
-  #removed: Promise<void> | undefined;
+  /** When nothing of it is left, or all that is kept. */
+  #removed: Promise<Written | undefined> | undefined;
+  #keeping = false;
+  /** The disk failed after it was suspended. */
+  #spoilt = false;
   #drain: (() => void) | undefined;
   #onFailure: ((reason: Error) => void) | undefined;
   #closed = false;
 
-  private constructor(digest: Digest, paths: IngestPaths, desk: Desk, fd: number) {
+  /** Takes over the descriptor. */
+  constructor(digest: Digest, place: IngestPlace, desk: Desk) {
     this.digest = digest;
-    this.#paths = paths;
+    this.#place = place;
     this.#desk = desk;
-    this.#file = new OpenFile(fd, paths.partial);
+    this.#file = new OpenFile(place.fd, place.path);
+    this.#sizeBytes = place.sizeBytes;
+    this.#received = place.prefixBytes;
+    this.#written.add(0, place.prefixBytes);
   }
 
-  static async open(digest: Digest, paths: IngestPaths, desk: Desk): Promise<DiskIngest> {
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
-    try {
-      return new DiskIngest(digest, paths, desk, await openAsync(paths.partial, flags, 0o600));
-    } catch (cause) {
-      throw storageFailure("cannot create a file in the cache directory", cause);
-    }
+  get file(): string {
+    return this.#place.name;
   }
 
   get receivedBytes(): number {
@@ -118,6 +121,8 @@ export class DiskIngest implements Ingest, Watched {
   }
 
   lane(start: number, end = this.#sizeBytes ?? Number.POSITIVE_INFINITY): Lane {
+    // What was there before is hashed while the rest comes.
+    if (this.#place.prefixBytes > 0) this.#startPen(false);
     const isWhole = start === 0 && end === this.#sizeBytes;
     const isTiny = isWhole && end <= BARRIER_BYTES;
     const { slabs } = this.#desk.scribe;
@@ -147,6 +152,8 @@ export class DiskIngest implements Ingest, Watched {
       throw new Failure("corrupt", `the upstream sent ${this.#received} of ${this.#sizeBytes} bytes`);
     }
     for (const lane of this.#lanes) lane.flush();
+    if (this.#place.prefixBytes > 0) this.#startPen(false);
+    if (this.#failure !== undefined) throw this.#failure;
     this.#pen ??= this.#loopPen();
     const found = await this.#pen.finish();
     if (this.#failure !== undefined) throw this.#failure;
@@ -168,15 +175,21 @@ export class DiskIngest implements Ingest, Watched {
 
   async fail(reason: Error): Promise<void> {
     if (this.#verified) return;
-    if (this.#failure === undefined) {
-      this.#failure = reason;
-      this.#wake();
-      this.#removed = rmAsync(this.#paths.partial, { force: true }).catch(() => {});
-      for (const lane of this.#lanes) lane.wake(true);
-      this.#drained();
-      this.#onFailure?.(reason);
-    }
+    if (this.#failure === undefined) this.#end(reason, () => this.#remove());
+    else this.#spoilt ||= isFailure(reason, "storage");
     await this.#removed;
+  }
+
+  async suspend(reason: Error): Promise<Written | undefined> {
+    if (this.#verified) return undefined;
+    // What a loop's pen has not written yet, it never will.
+    const isKept = !(this.#pen instanceof LoopPen);
+    if (this.#failure === undefined) this.#end(reason, () => (isKept ? this.#keep() : this.#remove()));
+    return await this.#removed;
+  }
+
+  written(): Written {
+    return { writtenBytes: this.#written.prefix, syncedBytes: this.#syncedBytes };
   }
 
   follow(onClose: () => void): Follower {
@@ -213,18 +226,54 @@ export class DiskIngest implements Ingest, Watched {
     else void this.#pen.end().then(() => file.release());
   }
 
-  /** Durable first, then named: a name never stands for bytes that a power cut could take back. */
   async #settle(): Promise<void> {
+    const { path: partial, incoming, final } = this.#place;
     try {
-      await this.#earlySync;
-      await fdatasyncAsync(this.#file.fd);
-      await fchmodAsync(this.#file.fd, 0o444);
-      await renameAsync(this.#paths.partial, await this.#paths.final());
-      await this.#paths.syncDirectory();
+      // What the disk has told once, it will not tell again.
+      await this.#earlySync?.catch(async (cause) => {
+        await this.#remove();
+        throw cause;
+      });
+      await settleFile(this.#desk.files, this.#file.fd, { partial, incoming, final });
     } catch (cause) {
-      await rmAsync(this.#paths.partial, { force: true }).catch(() => {});
       throw storageFailure("cannot keep a blob in the cache directory", cause);
+    } finally {
+      this.#place.ended();
     }
+  }
+
+  #end(reason: Error, leave: () => Promise<Written | undefined>): void {
+    this.#failure = reason;
+    this.#wake();
+    this.#removed = leave().finally(() => this.#place.ended());
+    for (const lane of this.#lanes) lane.wake(true);
+    this.#drained();
+    this.#onFailure?.(reason);
+  }
+
+  async #remove(): Promise<undefined> {
+    await this.#desk.files.unlink(this.#place.path).catch(() => {});
+  }
+
+  /** Nothing is kept that the disk has not taken. */
+  async #keep(): Promise<Written | undefined> {
+    this.#keeping = true;
+    const { files } = this.#desk;
+    const file = this.#file.retain();
+    try {
+      await this.#pen?.end();
+      await this.#earlySync;
+      const writtenBytes = this.#written.prefix;
+      if (writtenBytes === 0) return await this.#remove();
+      await files.ftruncate(file.fd, writtenBytes);
+      await files.fdatasync(file.fd);
+      if (!this.#spoilt) return { writtenBytes, syncedBytes: writtenBytes };
+    } catch {
+      // Told below, as nothing.
+    } finally {
+      file.release();
+    }
+    return await this.#remove();
   }
 
   #took(count: number): void {
@@ -243,11 +292,20 @@ export class DiskIngest implements Ingest, Watched {
   }
 
   #loopPen(): Pen {
-    return new LoopPen(this.#file.fd, algorithmOf(this.digest), this.#asOwner());
+    return new LoopPen(this.#desk.files, this.#file.fd, algorithmOf(this.digest), this.#asOwner());
   }
 
   #threadPen(): Pen {
-    return this.#desk.scribe.open(this.#file.fd, algorithmOf(this.digest), this.#asOwner());
+    const { prefixBytes } = this.#place;
+    return this.#desk.scribe.open(this.#file.fd, algorithmOf(this.digest), this.#asOwner(), prefixBytes);
+  }
+
+  #startPen(isTiny: boolean): void {
+    try {
+      if (this.#failure === undefined) this.#pen ??= isTiny ? this.#loopPen() : this.#threadPen();
+    } catch (error) {
+      void this.fail(storageFailure("cannot write to the cache directory", error));
+    }
   }
 
   #asOwner(): PenOwner {
@@ -259,19 +317,16 @@ export class DiskIngest implements Ingest, Watched {
 
   /** A piece of a lane. What goes wrong is told by the next bytes. */
   #put(piece: Piece, isTiny: boolean): void {
-    try {
-      if (this.#failure === undefined) this.#pen ??= isTiny ? this.#loopPen() : this.#threadPen();
-    } catch (error) {
-      void this.fail(storageFailure("cannot write to the cache directory", error));
-    }
+    this.#startPen(isTiny);
     if (this.#failure === undefined && this.#pen !== undefined) this.#pen.write(piece);
     else piece.from?.done(piece);
   }
 
   #done(piece: Piece): void {
     const { length } = piece.bytes;
+    // What is suspended is written to its end.
+    if (this.#failure === undefined || this.#keeping) this.#written.add(piece.at, piece.at + length);
     if (this.#failure === undefined) {
-      this.#written.add(piece.at, piece.at + length);
       this.#unsyncedBytes += length;
       if (this.#unsyncedBytes >= SYNC_EVERY_BYTES) this.#syncEarly();
       this.#wake();
@@ -289,7 +344,11 @@ export class DiskIngest implements Ingest, Watched {
     if (running === undefined) return;
     this.#unsyncedBytes = 0;
     this.#earlySync = running;
-    running.catch((cause) => this.fail(storageFailure("cannot write to the cache directory", cause)));
+    const { prefix } = this.#written;
+    const synced = running.then(() => {
+      this.#syncedBytes = prefix;
+    });
+    synced.catch((cause) => this.fail(storageFailure("cannot write to the cache directory", cause)));
   }
 
   #drained(): void {

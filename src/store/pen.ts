@@ -5,9 +5,9 @@
  * Its sibling is in `scribe.ts`.
  */
 import { createHash, type Hash } from "node:crypto";
-import { write } from "node:fs";
 import type { Failure } from "../base/failure.ts";
 import { type Digest, type DigestAlgorithm, finishDigest } from "../oci/digest.ts";
+import type { Files } from "./files.ts";
 import type { Slab } from "./slabs.ts";
 import { storageFailure } from "./trouble.ts";
 
@@ -36,6 +36,7 @@ export interface Pen {
 }
 
 export class LoopPen implements Pen {
+  readonly #files: Files;
   readonly #fd: number;
   readonly #algorithm: DigestAlgorithm;
   readonly #hash: Hash;
@@ -45,7 +46,8 @@ export class LoopPen implements Pen {
   #failure: Failure | undefined;
   #ending = false;
 
-  constructor(fd: number, algorithm: DigestAlgorithm, owner: PenOwner) {
+  constructor(files: Files, fd: number, algorithm: DigestAlgorithm, owner: PenOwner) {
+    this.#files = files;
     this.#fd = fd;
     this.#algorithm = algorithm;
     this.#owner = owner;
@@ -77,14 +79,22 @@ export class LoopPen implements Pen {
       this.#done(piece);
       return;
     }
-    write(this.#fd, piece.bytes, from, piece.bytes.length - from, piece.at + from, (error, count) => {
-      if (error !== null || count === 0) {
-        this.#failure = storageFailure("cannot write to the cache directory", error ?? "nothing was written");
-        this.#owner.failed(this.#failure);
-      }
-      // After a short count the disk is filling up, or a signal came: the rest either goes or tells why not.
-      this.#write(piece, from + count);
-    });
+    this.#files.write(this.#fd, piece.bytes, from, piece.bytes.length - from, piece.at + from).then(
+      (count) => {
+        if (count === 0) this.#fail("nothing was written");
+        // After a short count the disk is filling up, or a signal came: the rest either goes or tells why not.
+        this.#write(piece, from + count);
+      },
+      (error: unknown) => {
+        this.#fail(error);
+        this.#write(piece, from);
+      },
+    );
+  }
+
+  #fail(cause: unknown): void {
+    this.#failure = storageFailure("cannot write to the cache directory", cause);
+    this.#owner.failed(this.#failure);
   }
 
   #done(piece: Piece): void {

@@ -13,7 +13,14 @@ import { type Digest, type DigestAlgorithm, finishDigest } from "../oci/digest.t
 import { Extents } from "./extents.ts";
 
 export type Order =
-  | { readonly do: "open"; readonly file: number; readonly fd: number; readonly algorithm: DigestAlgorithm }
+  | {
+      readonly do: "open";
+      readonly file: number;
+      readonly fd: number;
+      readonly algorithm: DigestAlgorithm;
+      /** Written by an earlier one. */
+      readonly prefixBytes: number;
+    }
   | {
       readonly do: "write";
       readonly file: number;
@@ -63,13 +70,16 @@ function obey(order: Order): number {
     return 0;
   }
   if (order.do === "open") {
-    const { fd, algorithm } = order;
+    const { fd, algorithm, prefixBytes } = order;
     const hash = createHash(algorithm);
+    const written = new Extents();
+    written.add(0, prefixBytes);
+    if (prefixBytes > 0) lagging.add(order.file);
     files.set(order.file, {
       fd,
       algorithm,
       hash,
-      written: new Extents(),
+      written,
       hashedTo: 0,
       finishing: false,
       failed: false,

@@ -7,6 +7,7 @@
 import { Worker } from "node:worker_threads";
 import { Failure, messageOf } from "../base/failure.ts";
 import type { Digest, DigestAlgorithm } from "../oci/digest.ts";
+import type { Files } from "./files.ts";
 import type { Pen, PenOwner, Piece } from "./pen.ts";
 import type { Order, Report } from "./scribe-thread.ts";
 import { Slabs } from "./slabs.ts";
@@ -15,19 +16,25 @@ const THREAD = new URL(`./scribe-thread.${import.meta.url.endsWith(".ts") ? "ts"
 
 export class Scribe {
   readonly slabs: Slabs;
+  readonly #program: Files["thread"];
   #thread: Thread | undefined;
   #stopped = false;
 
-  constructor(slabs = new Slabs()) {
+  /** @param program another one than the store's own, which runs that. */
+  constructor(slabs = new Slabs(), program?: Files["thread"]) {
     this.slabs = slabs;
+    this.#program = program;
     slabs.onDropped = (id) => this.#thread?.forget(id);
   }
 
-  /** Starts a file. The descriptor must stay open until `end` of the pen resolves. */
-  open(fd: number, algorithm: DigestAlgorithm, owner: PenOwner): Pen {
+  /**
+   * Starts a file. The descriptor must stay open until `end` of the pen resolves.
+   * @param prefixBytes what is in it already; it is read, and hashed before all that comes.
+   */
+  open(fd: number, algorithm: DigestAlgorithm, owner: PenOwner, prefixBytes = 0): Pen {
     if (this.#stopped) throw new Failure("storage", "the store is closed");
-    if (this.#thread === undefined || this.#thread.over) this.#thread = new Thread();
-    return this.#thread.open(fd, algorithm, owner);
+    if (this.#thread === undefined || this.#thread.over) this.#thread = new Thread(this.#program);
+    return this.#thread.open(fd, algorithm, owner, prefixBytes);
   }
 
   /** Ends the thread; files that are still open fail. */
@@ -39,8 +46,7 @@ export class Scribe {
 
 /** One life of the thread. */
 class Thread {
-  // Messages are its only garbage: with the usual room for it, they would fill that.
-  readonly #worker = new Worker(THREAD, { name: "scribe", resourceLimits: { maxYoungGenerationSizeMb: 2 } });
+  readonly #worker: Worker;
   readonly #exited = Promise.withResolvers<void>();
   readonly #pens = new Map<number, ThreadPen>();
   readonly #known = new Set<number>();
@@ -48,7 +54,11 @@ class Thread {
   #reason = "it ended";
   over = false;
 
-  constructor() {
+  constructor(program: Files["thread"]) {
+    const { url = THREAD, data } = program ?? {};
+    // Messages are its only garbage: with the usual room for it, they would fill that.
+    const resourceLimits = { maxYoungGenerationSizeMb: 2 };
+    this.#worker = new Worker(url, { name: "scribe", resourceLimits, workerData: data });
     this.#worker.unref();
     this.#worker.on("message", (reports: Report[]) => {
       for (const report of reports) this.#pens.get(report.file)?.hear(report);
@@ -66,7 +76,7 @@ class Thread {
     });
   }
 
-  open(fd: number, algorithm: DigestAlgorithm, owner: PenOwner): Pen {
+  open(fd: number, algorithm: DigestAlgorithm, owner: PenOwner, prefixBytes: number): Pen {
     this.#serial += 1;
     const file = this.#serial;
     if (this.#pens.size === 0) this.#worker.ref();
@@ -77,7 +87,7 @@ class Thread {
       ended: () => this.#forgetPen(file),
     });
     this.#pens.set(file, pen);
-    this.#post({ do: "open", file, fd, algorithm });
+    this.#post({ do: "open", file, fd, algorithm, prefixBytes });
     return pen;
   }
 
@@ -170,7 +180,8 @@ class ThreadPen implements Pen {
   /** The thread is gone: nothing of it touches memory or descriptors any more. */
   die(failure: Failure): void {
     this.#dead = true;
-    if (this.#ended === undefined) this.#fail(failure);
+    // Before what was not written is told to be done.
+    this.#fail(failure);
     while (this.#pieces.length > 0) this.#next();
     this.#ended?.resolve();
   }

@@ -11,6 +11,7 @@ import { Failure, isFailure } from "../../src/base/failure.ts";
 import { type Digest, digestOf } from "../../src/oci/digest.ts";
 import { BARRIER_BYTES, type BlobStore, type Ingest } from "../../src/store/blobstore.ts";
 import { seededBytes } from "../kit/content.ts";
+import { describeKeeping } from "./keeping.ts";
 import { describeLanes } from "./lanes.ts";
 import { readToEnd, readVisible, waitBeyond } from "./reading.ts";
 import { storeOfBodies } from "./writing.ts";
@@ -68,7 +69,7 @@ function descriptorsOf(mark: string): number {
 }
 
 /** Descriptors are closed behind: what counts is where the number settles, and the wait has an end. */
-async function assertDescriptors(mark: string, expected: number): Promise<void> {
+export async function assertDescriptors(mark: string, expected: number): Promise<void> {
   for (let round = 0; round < 200 && descriptorsOf(mark) !== expected; round += 1) {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -93,6 +94,7 @@ export function describeBlobStore(name: string, make: () => Promise<StoreUnderTe
     });
   }
   describe(`${name} as a store of bodies in pieces`, () => describeLanes(make));
+  describe(`${name} as a store of what is taken up later`, () => describeKeeping(make));
 }
 
 function describeStored(make: () => Promise<StoreUnderTest>): void {

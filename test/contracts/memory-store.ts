@@ -7,7 +7,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Failure } from "../../src/base/failure.ts";
 import { algorithmOf, type Digest, digestOf } from "../../src/oci/digest.ts";
-import { BARRIER_BYTES, type BlobStore, type Ingest, type Lane } from "../../src/store/blobstore.ts";
+import {
+  BARRIER_BYTES,
+  type BlobStore,
+  type Ingest,
+  type Kept,
+  type Lane,
+  type Written,
+} from "../../src/store/blobstore.ts";
 import { Extents } from "../../src/store/extents.ts";
 import { type Follower, GrowingFollower, StoredFollower, type Waiter, type Watched } from "../../src/store/follower.ts";
 import { OpenFile } from "../../src/store/openfile.ts";
@@ -27,6 +34,7 @@ export class MemoryStore implements BlobStore {
   readonly mark = `wharfinger-memory-${process.pid}-${++serial}`;
   readonly #blobs = new Map<Digest, Stored>();
   readonly #unended = new Set<MemoryIngest>();
+  readonly #kept = new Map<string, { readonly file: OpenFile; readonly bytes: number }>();
 
   /** Writes that have neither been stored nor failed. */
   get unended(): number {
@@ -51,11 +59,15 @@ export class MemoryStore implements BlobStore {
     return bytes;
   }
 
-  async ingest(digest: Digest): Promise<Ingest> {
-    const path = join(PLACE, `${this.mark}-${++serial}`);
-    const fd = openSync(path, "wx+", 0o600);
-    unlinkSync(path);
-    const ingest: MemoryIngest = new MemoryIngest(digest, new OpenFile(fd), {
+  async ingest(digest: Digest, kept?: Kept): Promise<Ingest> {
+    const found = kept === undefined ? undefined : this.#kept.get(kept.file);
+    if (kept !== undefined) this.#kept.delete(kept.file);
+    const isTaken = found !== undefined && kept !== undefined && kept.prefixBytes <= found.bytes;
+    if (!isTaken) found?.file.release();
+    const name = isTaken ? kept.file : `${this.mark}-${++serial}`;
+    const before = isTaken ? kept : undefined;
+    const ingest: MemoryIngest = new MemoryIngest(digest, name, isTaken ? found.file : openNew(name), before, {
+      keep: (file, bytes) => this.#kept.set(name, { file, bytes }),
       store: (stored) => {
         this.#blobs.get(digest)?.file.release();
         this.#blobs.set(digest, stored);
@@ -64,6 +76,15 @@ export class MemoryStore implements BlobStore {
     });
     this.#unended.add(ingest);
     return ingest;
+  }
+
+  async partials(): Promise<string[]> {
+    return [...this.#kept.keys()];
+  }
+
+  async removePartial(file: string): Promise<void> {
+    this.#kept.get(file)?.file.release();
+    this.#kept.delete(file);
   }
 
   async remove(digest: Digest): Promise<void> {
@@ -77,24 +98,35 @@ export class MemoryStore implements BlobStore {
 
   /** Lets go of everything that is stored. */
   clear(): void {
-    for (const { file } of this.#blobs.values()) file.release();
+    for (const { file } of [...this.#blobs.values(), ...this.#kept.values()]) file.release();
     this.#blobs.clear();
+    this.#kept.clear();
   }
 }
 
+function openNew(name: string): OpenFile {
+  const path = join(PLACE, name);
+  const fd = openSync(path, "wx+", 0o600);
+  unlinkSync(path);
+  return new OpenFile(fd);
+}
+
 interface Home {
+  keep(file: OpenFile, bytes: number): void;
   store(stored: Stored): void;
   end(): void;
 }
 
 class MemoryIngest implements Ingest, Watched {
   readonly digest: Digest;
+  readonly file: string;
   readonly #file: OpenFile;
   readonly #home: Home;
   readonly #waiters = new Set<Waiter>();
   #sizeBytes: number | undefined;
   #received = 0;
   readonly #written = new Extents();
+  #documents = false;
   readonly #drains: (() => void)[] = [];
   #pendingBytes = 0;
   #pending: { readonly at: number; readonly chunk: Buffer }[] = [];
@@ -103,8 +135,12 @@ class MemoryIngest implements Ingest, Watched {
   #onFailure: ((reason: Error) => void) | undefined;
   #closed = false;
 
-  constructor(digest: Digest, file: OpenFile, home: Home) {
+  constructor(digest: Digest, name: string, file: OpenFile, kept: Kept | undefined, home: Home) {
     this.digest = digest;
+    this.file = name;
+    this.#sizeBytes = kept?.sizeBytes;
+    this.#received = kept?.prefixBytes ?? 0;
+    this.#written.add(0, this.#received);
     this.#file = file;
     this.#home = home;
   }
@@ -125,6 +161,7 @@ class MemoryIngest implements Ingest, Watched {
   }
 
   write(chunk: Buffer): boolean {
+    this.#documents = true;
     return this.#put(this.#received, chunk);
   }
 
@@ -156,10 +193,10 @@ class MemoryIngest implements Ingest, Watched {
   }
 
   async finish(): Promise<{ sizeBytes: number; stored: Promise<void> }> {
+    if (this.#failure !== undefined) throw this.#failure;
     if (this.#sizeBytes !== undefined && this.#received !== this.#sizeBytes)
       throw new Failure("corrupt", "too few bytes");
     this.#flush();
-    if (this.#failure !== undefined) throw this.#failure;
     const whole = Buffer.alloc(this.#received);
     if (whole.length > 0) readSync(this.#file.fd, whole, 0, whole.length, 0);
     const found = digestOf(whole, algorithmOf(this.digest));
@@ -186,6 +223,20 @@ class MemoryIngest implements Ingest, Watched {
     this.#wake();
     for (const drain of this.#drains.splice(0)) drain();
     this.#onFailure?.(reason);
+  }
+
+  async suspend(reason: Error): Promise<Written | undefined> {
+    if (this.#verified || this.#failure !== undefined) return undefined;
+    if (!this.#documents) this.#flush();
+    const { prefix } = this.#written;
+    const isKept = prefix > 0 && !this.#documents;
+    if (isKept) this.#home.keep(this.#file.retain(), prefix);
+    await this.fail(reason);
+    return isKept ? { writtenBytes: prefix, syncedBytes: prefix } : undefined;
+  }
+
+  written(): Written {
+    return { writtenBytes: this.#written.prefix, syncedBytes: 0 };
   }
 
   follow(onClose: () => void): Follower {

@@ -1,7 +1,8 @@
 /**
  * Bytes put into an ingest by its lanes, as bodies of upstreams are.
  */
-import type { BlobStore, Ingest, Lane } from "../../src/store/blobstore.ts";
+import type { Digest } from "../../src/oci/digest.ts";
+import type { BlobStore, Ingest, Kept, Lane } from "../../src/store/blobstore.ts";
 
 /** Puts all of it into the lane, waiting where it asks for it. */
 export async function pourInto(lane: Lane, bytes: Buffer, pieceBytes = 50_000): Promise<void> {
@@ -19,7 +20,9 @@ export function storeOfBodies(store: BlobStore): BlobStore {
     has: (digest) => store.has(digest),
     open: (digest) => store.open(digest),
     read: (digest, limitBytes) => store.read(digest, limitBytes),
-    ingest: async (digest) => new BodyIngest(await store.ingest(digest)),
+    ingest: async (digest: Digest, kept?: Kept) => new BodyIngest(await store.ingest(digest, kept)),
+    partials: () => store.partials(),
+    removePartial: (file) => store.removePartial(file),
     remove: (digest) => store.remove(digest),
     freeBytes: () => store.freeBytes(),
   };
@@ -36,6 +39,10 @@ class BodyIngest implements Ingest {
 
   get digest() {
     return this.#ingest.digest;
+  }
+
+  get file(): string {
+    return this.#ingest.file;
   }
 
   get receivedBytes(): number {
@@ -85,6 +92,15 @@ class BodyIngest implements Ingest {
 
   fail(reason: Error): Promise<void> {
     return this.#ingest.fail(reason);
+  }
+
+  suspend(reason: Error) {
+    this.#lane?.close();
+    return this.#ingest.suspend(reason);
+  }
+
+  written() {
+    return this.#ingest.written();
   }
 
   follow(onClose: () => void) {

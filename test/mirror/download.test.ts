@@ -24,7 +24,7 @@ const SIZE = content.sizeBytes;
 async function begin({ segments = 4, sizeHint = SIZE, pace = new Pace(), awaited = (): boolean => true } = {}) {
   const dir = await makeTempDir("download");
   const scribe = new Scribe();
-  const store = await DiskStore.open(dir.path, scribe);
+  const store = await DiskStore.open(dir.path, undefined, scribe);
   const clock = new ManualClock();
   const upstream = new ScriptedUpstream(content, clock);
   const source = { name: "docker.io", upstream, freshness: POLICY, maxPasses: 1, segments };

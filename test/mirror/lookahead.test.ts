@@ -31,6 +31,7 @@ function unused(): never {
 /** Counts what comes, and keeps none of it. */
 class CountingIngest implements Ingest {
   readonly digest = content.digest;
+  readonly file = "";
   readonly sizeBytes = content.sizeBytes;
   receivedBytes = 0;
 
@@ -63,6 +64,8 @@ class CountingIngest implements Ingest {
   finish = unused;
   onFailure = unused;
   fail = unused;
+  suspend = unused;
+  written = unused;
   follow = unused;
   visible = unused;
   close = unused;

@@ -168,6 +168,8 @@ test("a blob that is stored and was never kept as a manifest is not found as one
 test("a manifest that the disk will not take is handed over all the same, and reported", () =>
   withScene(async ({ shelf, store, troubles, inventory, directory }) => {
     const broken: BlobStore = {
+      partials: () => store.partials(),
+      removePartial: (file) => store.removePartial(file),
       has: (digest) => store.has(digest),
       open: (digest) => store.open(digest),
       read: (digest, limit) => store.read(digest, limit),

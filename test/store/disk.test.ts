@@ -37,15 +37,22 @@ async function put(store: DiskStore, bytes: Buffer): Promise<Digest> {
   return ingest.digest;
 }
 
-test("what an earlier run left unfinished is removed at start, what it finished is there", async () => {
+test("what an earlier run left unfinished is there to be listed and removed, what it finished is there", async () => {
   await using dir = await makeTempDir("store");
   const bytes = seededBytes(1000);
   const digest = await put(await DiskStore.open(dir.path), bytes);
-  await writeFile(join(dir.path, "partial", `sha256-${hexOf(digest)}.1`), "half");
-  await writeFile(join(dir.path, "partial", "probe"), "");
-  await mkdir(join(dir.path, "partial", "odd"));
-  await writeFile(join(dir.path, "partial", "odd", "file"), "x");
+  const left = `sha256-${hexOf(digest)}.1`;
+  await writeFile(join(dir.path, "partial", left), "half");
+  await mkdir(join(dir.path, "blobs", ".incoming"));
+  await writeFile(join(dir.path, "blobs", ".incoming", "copy"), "half");
   const store = await DiskStore.open(dir.path);
+  const ingest = await store.ingest(digest);
+  assert.deepEqual((await store.partials()).sort(), ["copy", left]);
+  for (const name of ["copy", left, ingest.file, "../lost", ".incoming", "gone"]) await store.removePartial(name);
+  assert.deepEqual(await store.partials(), []);
+  assert.deepEqual(await filesUnder(join(dir.path, "partial")), [ingest.file]);
+  await ingest.fail(new Error("over"));
+  ingest.close();
   assert.deepEqual(await filesUnder(join(dir.path, "partial")), []);
   assert.deepEqual(await store.read(digest, 1000), bytes);
 });

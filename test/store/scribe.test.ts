@@ -21,7 +21,7 @@ const SIZE = 3 * 1024 * 1024 + 5;
 async function open(slabs = new Slabs()) {
   const dir = await makeTempDir("scribe");
   const scribe = new Scribe(slabs);
-  const store = await DiskStore.open(dir.path, scribe);
+  const store = await DiskStore.open(dir.path, undefined, scribe);
   return {
     store,
     slabs,
