@@ -6,16 +6,19 @@
 
 import { randomBytes } from "node:crypto";
 import { mkdir, statfs } from "node:fs/promises";
-import { join } from "node:path";
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
 import { openAnswering } from "./answering.ts";
-import type { Operation } from "./api/operation.ts";
+import { Api } from "./api/dispatch.ts";
+import { openapiOperation } from "./api/openapi.ts";
+import { statusOperation } from "./api/status.ts";
 import { systemClock } from "./base/clock.ts";
 import { Failure, messageOf } from "./base/failure.ts";
 import { type Emitter, Notices } from "./base/notices.ts";
 import { openCare } from "./care.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
 import { countWorkers, openFronts } from "./frontages.ts";
-import { createAdminApi } from "./http/admin.ts";
+import { createAdminApi, type Readiness } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
 import { isCuredByReopening, isDatabaseError } from "./meta/damage.ts";
 import { openingFailure } from "./meta/database.ts";
@@ -41,6 +44,7 @@ import { Troubles } from "./mirror/troubles.ts";
 import { createLog, observeWithLog } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import type { MirrorOptions } from "./options.ts";
+import { dropOwner, writeOwner } from "./owner.ts";
 import { openSources } from "./sources.ts";
 import { DiskStore } from "./store/disk.ts";
 import { probeDirectory } from "./store/probe.ts";
@@ -50,8 +54,8 @@ export type { MirrorOptions } from "./options.ts";
 export interface Mirror {
   /** What happens, as it happens. */
   readonly notices: Notices<MirrorNotices>;
-  /** What the admin API can be asked; to be asked without listening, too. */
-  readonly operations: readonly Operation[];
+  /** The admin API; to be asked without listening, too. */
+  readonly api: Api;
   /** Listens. Resolves to the addresses that were bound. @throws Failure. */
   start(): Promise<{ readonly registry: Address; readonly admin: Address }>;
   /** Lets running answers end, for at most `graceMs` (default 0), then ends everything. May be called more than once. */
@@ -194,22 +198,42 @@ async function build(
   }
 
   const endHealth = health.observe(frontage.notices);
+  const instance = randomBytes(16).toString("hex");
+  const readiness = (): Readiness => {
+    if (phase !== "serving") return { ready: false, reason: phase };
+    if (!frontage.ready()) return { ready: false, reason: "a worker is being replaced" };
+    const { degraded } = health;
+    return {
+      ready: true,
+      reason: degraded === undefined ? phase : `${degraded.why}: nothing new is stored`,
+      degraded,
+    };
+  };
+  const operations = [
+    ...care.operations,
+    statusOperation({
+      ...{ version: options.version ?? "unknown", instance, workers, readiness, startedAt: clock.now() },
+      ...{ cacheDir: resolve(config.cache.dir), offline: config.offline, limits, now: () => clock.now() },
+      stored: () => ({ blobs: inventory.blobs, bytes: inventory.bytes }),
+      freeBytes: () => store.freeBytes().catch(() => undefined),
+    }),
+  ];
+  const api = new Api({
+    operations: [...operations, openapiOperation(operations, options.version ?? "unknown")],
+    clock,
+    signal: stopping.signal,
+    onBug: (what, cause) => notices.emit("backgroundFailed", { what, cause }),
+  });
+
   let phase: "starting" | "serving" | "draining" = "starting";
   const admin = new Listener(
     createAdminApi({
       metrics: async () => ({ contentType: metrics.contentType, text: await frontage.metricsText() }),
-      readiness: () => {
-        if (phase !== "serving") return { ready: false, reason: phase };
-        if (!frontage.ready()) return { ready: false, reason: "a worker is being replaced" };
-        const { degraded } = health;
-        return {
-          ready: true,
-          reason: degraded === undefined ? phase : `${degraded.why}: nothing new is stored`,
-          degraded,
-        };
-      },
+      readiness,
+      api: { answer: (request) => api.answer(request), names: new Set([config.admin.listen.host.toLowerCase()]) },
     }),
-    { ...DEFAULT_LIMITS, ...options.limits },
+    // What comes in through the admin API may be large, and slow.
+    { ...DEFAULT_LIMITS, ...options.limits, requestTimeoutMs: 0 },
   );
 
   const end = async (graceMs: number): Promise<void> => {
@@ -217,10 +241,12 @@ async function build(
     // The admin listener stays up meanwhile: it tells that we drain.
     await frontage.stop(graceMs);
     stopping.abort(new Failure("overloaded", "the mirror is shutting down"));
+    await api.settled();
     await origin.stop();
     await care.stop();
     await pages.settled();
     await admin.stop(0);
+    await dropOwner(config.cache.dir, instance);
     await sources.close();
     endHealth();
     await health.stop();
@@ -238,13 +264,21 @@ async function build(
   };
   return {
     notices: frontage.notices,
-    operations: care.operations,
+    api,
     async start() {
       try {
         // Health first, so that whoever watches sees us starting.
         const boundAdmin = await admin.start(config.admin.listen);
         const boundRegistry = await frontage.start();
         phase = "serving";
+        const { version = "unknown" } = options;
+        await writeOwner(config.cache.dir, {
+          instance,
+          pid: process.pid,
+          host: hostname(),
+          version,
+          admin: boundAdmin,
+        });
         care.start();
         return { registry: boundRegistry, admin: boundAdmin };
       } catch (error) {

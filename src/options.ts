@@ -12,6 +12,8 @@ export interface MirrorOptions {
   readonly limits?: Partial<ListenerLimits>;
   /** Another world than this machine's to find upstreams in; for one process, as `clock` is. */
   readonly network?: Network;
+  /** Of this program, as the admin API tells it. */
+  readonly version?: string;
   /** False to leave standard output alone, for a mirror inside another program. */
   readonly log?: boolean;
   /** A disk of one's own, to see what becomes of its failures. */

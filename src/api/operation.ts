@@ -31,7 +31,10 @@ interface Common<Input> {
   readonly path: `/api/v1/${string}`;
   /** One sentence, for the OpenAPI document. */
   readonly summary: string;
-  /** GET and DELETE: of the query, as text; else of the JSON body. With a streamed body: of the query. */
+  /**
+   * GET and DELETE: of the query, where all is text, and a list where a name is given more than once (`query.ts` has
+   * kinds of values for that); else of the JSON body. With a streamed body: of the query.
+   */
   readonly input: z.ZodType<Input>;
 }
 
@@ -47,6 +50,8 @@ export interface JsonOperation<Input = never> extends Common<Input> {
 export interface EventOperation<Input = never> extends Common<Input> {
   readonly method: "POST";
   readonly answers: "events";
+  /** What each event but `failed` carries, by its name; for the OpenAPI document. */
+  readonly tells?: Readonly<Record<string, z.ZodType<object>>>;
   /** True where the request's body is a stream and no JSON. */
   readonly takesStream?: boolean;
   run(input: Input, call: ApiCall): AsyncIterable<ApiEvent>;
@@ -55,6 +60,8 @@ export interface EventOperation<Input = never> extends Common<Input> {
 export interface StreamOperation<Input = never> extends Common<Input> {
   readonly method: "POST";
   readonly answers: "stream";
+  /** Types it may answer with, for the OpenAPI document. */
+  readonly contentTypes?: readonly string[];
   run(input: Input, call: ApiCall): Promise<ApiStream>;
 }
 

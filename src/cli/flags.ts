@@ -31,16 +31,16 @@ export function readOutputs(given: Given): Outputs {
   return { json: word("json", given), output: word("output", given) };
 }
 
-/** Where `--json` may stand alone, or before the URL, and is standard output: `check --json | jq`. */
-const JSON_ALONE: ReadonlySet<string> = new Set(["check", "doctor"]);
-
-export function withJsonAlone(args: readonly string[]): readonly string[] {
-  if (!JSON_ALONE.has(args[0] ?? "")) return args;
+/**
+ * `--json` may stand alone, and is standard output then: `check --json | jq`.
+ * @param words whether what comes next is the command's own, as a reference is, unless it is named like a file of JSON.
+ */
+export function withJsonAlone(args: readonly string[], words: boolean): readonly string[] {
   const end = args.indexOf("--");
   return args.map((arg, at) => {
     if (arg !== "--json" || (end >= 0 && at > end)) return arg;
     const next = args[at + 1];
-    const alone = next === undefined || /^(?:-.|https?:\/\/)/.test(next);
+    const alone = next === undefined || /^(?:-.|https?:\/\/)/.test(next) || (words && !/^-$|\.json$/.test(next));
     return alone ? "--json=-" : arg;
   });
 }

@@ -7,12 +7,7 @@
 import { readFileSync } from "node:fs";
 import yargs from "yargs";
 import { messageOf } from "../base/failure.ts";
-import { bench } from "./bench.ts";
-import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
-import { check } from "./check.ts";
-import { CHECK_COMMAND, CHECK_SUMMARY, checkFlags } from "./check-options.ts";
-import { doctor } from "./doctor.ts";
-import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
+import { COMMANDS, nameOf } from "./commands.ts";
 import { EXIT } from "./exit.ts";
 import { withJsonAlone } from "./flags.ts";
 import { type ServeRequest, serve } from "./serve.ts";
@@ -25,7 +20,8 @@ export async function run(args: readonly string[], world: World = processWorld(p
   const parser = commandLine(world, (chosen) => {
     command = chosen;
   });
-  const said = await parse(parser, withJsonAlone(args));
+  const { json } = COMMANDS.find((one) => nameOf(one) === args[0]) ?? {};
+  const said = await parse(parser, json === undefined ? args : withJsonAlone(args, json === "alone before words"));
   if (said.fault !== undefined) {
     return refuse(said.fault, world, args[0]);
   }
@@ -36,10 +32,8 @@ export async function run(args: readonly string[], world: World = processWorld(p
   return command === undefined ? EXIT.done : command();
 }
 
-const COMMANDS: ReadonlySet<string> = new Set(["bench", "check", "doctor"]);
-
 function refuse(fault: string, world: World, command = ""): number {
-  const of = COMMANDS.has(command) ? ` ${command}` : "";
+  const of = COMMANDS.some((one) => nameOf(one) === command) ? ` ${command}` : "";
   world.stderr.write(`wharfinger: ${fault}\nwharfinger${of} --help says what can be given\n`);
   return EXIT.badUsage;
 }
@@ -69,7 +63,7 @@ function parse(
 
 function commandLine(world: World, choose: (command: () => Promise<number>) => void) {
   const leaves = listSettings();
-  return yargs()
+  const parser = yargs()
     .scriptName("wharfinger")
     .usage("$0 [serve] [--config FILE]\n\nA caching pull-through mirror for container registries.")
     .parserConfiguration({
@@ -91,15 +85,6 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
         choose(async () => (fault === undefined ? serve(request, world) : refuse(fault, world)));
       },
     )
-    .command(BENCH_COMMAND, BENCH_SUMMARY, benchFlags, (given: Readonly<Record<string, unknown>>) => {
-      choose(() => bench(given, world));
-    })
-    .command(CHECK_COMMAND, CHECK_SUMMARY, checkFlags, (given: Readonly<Record<string, unknown>>) => {
-      choose(() => check(given, world));
-    })
-    .command(DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags, (given: Readonly<Record<string, unknown>>) => {
-      choose(() => doctor(given, world));
-    })
     .example("$0", "Docker Hub, GHCR, Quay and other public registries on 127.0.0.1:5000, cache in ./data")
     .example("$0 --config wharfinger.yaml", "What the file says; see config.example.yaml")
     .example("$0 --listen 0.0.0.0:5000 --cache-max-size 80%", "Settings without a file")
@@ -112,6 +97,12 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
     .help()
     .wrap(110)
     .exitProcess(false);
+  for (const { usage, summary, flags, run } of COMMANDS) {
+    parser.command(usage, summary, flags, (given: Readonly<Record<string, unknown>>) => {
+      choose(() => run(given, world));
+    });
+  }
+  return parser;
 }
 
 function fileOf(config: unknown): string | undefined {

@@ -2,18 +2,22 @@
  * What a command touches outside itself, so that tests own it: streams, environment, signals, the mirror.
  */
 import { hostname } from "node:os";
+import type { Api } from "../api/dispatch.ts";
 import type { Config } from "../config/schema.ts";
 import type { ListenAddress } from "../config/units.ts";
 
 /** A mirror as the command line sees it. */
 export interface RunningMirror {
+  /** The admin API, to be asked whether the mirror listens or not. */
+  readonly api?: Pick<Api, "answer">;
   /** Resolves when both listeners are bound. */
   start(): Promise<{ readonly registry: ListenAddress; readonly admin: ListenAddress }>;
   /** Lets running answers finish, for `graceMs` at most, then ends them. */
   stop(options?: { readonly graceMs?: number }): Promise<void>;
 }
 
-export type CreateMirror = (config: Config) => Promise<RunningMirror>;
+/** @param options `log` false: nothing is written to standard output. */
+export type CreateMirror = (config: Config, options?: { readonly log?: boolean }) => Promise<RunningMirror>;
 
 export interface Output {
   write(text: string): unknown;
@@ -47,7 +51,7 @@ export function processWorld(version: string): World {
     hostName: hostname(),
     async loadMirror() {
       const { createMirror } = await import("../app.ts");
-      return createMirror;
+      return (config, options) => createMirror(config, { version, ...options });
     },
     onSignal(listener) {
       process.on("SIGTERM", listener);

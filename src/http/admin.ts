@@ -1,7 +1,8 @@
 /**
- * The second listener: metrics and health, never the registry API.
+ * The second listener: metrics, health and the admin API, never the registry API.
  */
 import type { RequestListener, ServerResponse } from "node:http";
+import { type AdminApiParts, createAdminApiListener } from "./admin-api.ts";
 
 export interface Readiness {
   readonly ready: boolean;
@@ -13,15 +14,24 @@ export interface Readiness {
 export interface AdminParts {
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
   readiness(): Readiness;
+  readonly api: AdminApiParts;
 }
 
+const PAGES = ["/metrics", "/healthz", "/readyz", "/api/v1/openapi.json"];
+
 export function createAdminApi(parts: AdminParts): RequestListener {
+  const api = createAdminApiListener(parts.api);
   return (request, response) => {
+    const path = request.url?.split("?", 1)[0];
+    if (path?.startsWith("/api/") === true) {
+      api(request, response);
+      return;
+    }
     if (request.method !== "GET" && request.method !== "HEAD") {
       reply(response, 405, { error: "GET and HEAD only" }, { Allow: "GET, HEAD" });
       return;
     }
-    switch (request.url?.split("?", 1)[0]) {
+    switch (path) {
       case "/healthz":
         reply(response, 200, { status: "alive" });
         return;
@@ -45,7 +55,7 @@ export function createAdminApi(parts: AdminParts): RequestListener {
         );
         return;
       default:
-        reply(response, 404, { error: "no such page", pages: ["/metrics", "/healthz", "/readyz"] });
+        reply(response, 404, { error: "no such page", pages: PAGES });
     }
   };
 }

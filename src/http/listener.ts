@@ -19,6 +19,8 @@ export interface ListenerLimits {
   readonly maxConnections: number;
   /** Until a request's headers are complete. */
   readonly headersTimeoutMs: number;
+  /** Until a request's body is complete; 0 = as long as it moves. Default: 10 s more than for its headers. */
+  readonly requestTimeoutMs?: number;
   /** Clients keep idle connections for 30 to 120 s; ours must outlive theirs. */
   readonly keepAliveMs: number;
   /** A connection on which nothing moves for so long, in either direction, is closed. */
@@ -76,7 +78,7 @@ export class Listener {
     const options = {
       keepAliveTimeout: limits.keepAliveMs,
       headersTimeout: limits.headersTimeoutMs,
-      requestTimeout: limits.headersTimeoutMs + 10_000,
+      requestTimeout: limits.requestTimeoutMs ?? limits.headersTimeoutMs + 10_000,
       connectionsCheckingInterval: Math.min(5000, limits.headersTimeoutMs),
       maxHeaderSize: limits.maxHeaderBytes,
       noDelay: true,

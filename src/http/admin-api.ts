@@ -1,0 +1,103 @@
+/**
+ * The admin API on the wire: an HTTP request becomes a question, and what is answered becomes a response, as it comes.
+ *
+ * A client that leaves aborts what it asked for. A body that nobody wanted is read for a moment, so that the client gets
+ * to see why, and then the connection ends.
+ */
+import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream";
+import { Failure } from "../base/failure.ts";
+import { judgeVisitor } from "./admin-visitor.ts";
+
+/** What answers, without knowing of HTTP. */
+export type AnswerAdmin = (question: {
+  readonly method: string;
+  readonly path: string;
+  readonly query: URLSearchParams;
+  readonly contentType: string | undefined;
+  readonly body: Readable;
+  readonly signal: AbortSignal;
+}) => Promise<{
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | number>>;
+  readonly body: string | Readable;
+}>;
+
+export interface AdminApiParts {
+  readonly answer: AnswerAdmin;
+  /** Host names that are ours besides addresses and localhost. */
+  readonly names: ReadonlySet<string>;
+}
+
+const LINGER_MS = 2000;
+
+export function createAdminApiListener({ answer, names }: AdminApiParts): RequestListener {
+  return (request, response) => {
+    const refusal = judgeVisitor(request, names);
+    if (refusal !== undefined) {
+      const kind = refusal.status === 403 ? "denied" : "invalid";
+      const text = `${JSON.stringify({ error: { kind, message: refusal.message } })}\n`;
+      const headers = { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(text) };
+      send(request, response, { status: refusal.status, headers, body: text });
+      return;
+    }
+    const abort = new AbortController();
+    response.once("close", () => abort.abort(new Failure("overloaded", "whoever asked has left")));
+    if (request.headers.expect?.toLowerCase() === "100-continue") response.writeContinue();
+    const url = new URL(request.url ?? "/", "http://admin");
+    answer({
+      method: request.method ?? "GET",
+      path: url.pathname,
+      query: url.searchParams,
+      contentType: request.headers["content-type"],
+      body: request,
+      signal: abort.signal,
+    }).then(
+      (answered) => send(request, response, answered),
+      () => response.destroy(),
+    );
+  };
+}
+
+function send(request: IncomingMessage, response: ServerResponse, answered: Awaited<ReturnType<AnswerAdmin>>): void {
+  const { status, headers, body } = answered;
+  if (response.destroyed) {
+    if (typeof body !== "string") body.destroy();
+    return;
+  }
+  const goesOn = typeof body !== "string";
+  if (!goesOn && !request.complete) linger(request, response);
+  response.writeHead(status, {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    ...headers,
+  });
+  if (!goesOn) {
+    response.end(request.method === "HEAD" ? undefined : body);
+    return;
+  }
+  if (request.method === "HEAD") {
+    body.destroy();
+    response.end();
+    return;
+  }
+  response.flushHeaders();
+  pipeline(body, response, () => {
+    if (!request.complete) linger(request, response);
+  });
+}
+
+/** The rest of the body is read and thrown away, for so long; then it ends the connection. */
+function linger(request: IncomingMessage, response: ServerResponse): void {
+  if (!response.headersSent) response.setHeader("Connection", "close");
+  const { socket } = request;
+  request.resume();
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+  timer.unref();
+  const done = () => clearTimeout(timer);
+  request.once("end", done);
+  socket.once("close", done);
+}
