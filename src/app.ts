@@ -142,23 +142,26 @@ async function build(
   const pages = new AgedPages({ absences, clock, notices, signal: stopping.signal });
   const passes = new LocalPasses();
   const care = openCare({
-    ...{
-      config,
-      root,
-      index,
-      database,
-      repositories,
-      tags,
-      graph,
-      inventory,
-      holdings,
-      usage,
-      store,
-      capacity,
-      shelf,
-      fills,
-    },
-    ...{ origin, sources, clock, notices, signal: stopping.signal },
+    config,
+    root,
+    index,
+    database,
+    repositories,
+    tags,
+    graph,
+    inventory,
+    holdings,
+    usage,
+    store,
+    capacity,
+    shelf,
+    fills,
+    origin,
+    pages,
+    sources,
+    clock,
+    notices,
+    signal: stopping.signal,
   });
 
   const log = options.log === false ? undefined : createLog(config.log, undefined, workers > 1);

@@ -14,6 +14,7 @@ import type { IndexAccess } from "./meta/recovery.ts";
 import type { Repositories } from "./meta/repositories.ts";
 import type { Tags } from "./meta/tags.ts";
 import type { Usage } from "./meta/usage.ts";
+import type { AgedPages } from "./mirror/aged.ts";
 import type { Capacity } from "./mirror/capacity.ts";
 import type { Fills } from "./mirror/fills.ts";
 import { Leftovers } from "./mirror/leftovers.ts";
@@ -41,6 +42,7 @@ export interface CareParts {
   readonly shelf: Shelf;
   readonly fills: Fills;
   readonly origin: LocalOrigin;
+  readonly pages: AgedPages;
   readonly sources: Sources;
   readonly clock: Clock;
   readonly notices: Notices<MirrorNotices>;
@@ -56,12 +58,36 @@ export interface Care {
   stop(): Promise<void>;
 }
 
+/** One who looks after something. Stopped in reverse order. */
+interface Keeper {
+  start?(): void;
+  stop?(): Promise<void>;
+  readonly operations?: readonly Operation[];
+}
+
 export function openCare(parts: CareParts): Care {
-  const { config, usage, clock, notices } = parts;
-  const indexCare = new IndexCare({ ...parts, offline: config.offline });
-  const { usage, clock } = parts;
-  const leftovers = new Leftovers(parts);
-  let cancelFlush = () => {};
+  const { config } = parts;
+  const keepers: Keeper[] = [
+    writerOfUses(parts),
+    new IndexCare({ ...parts, offline: config.offline }),
+    new Leftovers(parts),
+  ];
+  return {
+    operations: keepers.flatMap(({ operations = [] }) => operations),
+    start() {
+      for (const keeper of keepers) keeper.start?.();
+    },
+    async stop() {
+      for (const keeper of keepers.toReversed()) await keeper.stop?.();
+    },
+  };
+}
+
+/** So much of what was used may be forgotten by a crash. */
+const USES_WRITTEN_MS = 5000;
+
+function writerOfUses({ usage, clock, notices }: CareParts): Keeper {
+  let cancel = () => {};
   const flush = () => {
     try {
       usage.flush();
@@ -70,30 +96,16 @@ export function openCare(parts: CareParts): Care {
     }
   };
   const flushLater = () => {
-    cancelFlush = clock.after(USES_WRITTEN_MS, () => {
+    cancel = clock.after(USES_WRITTEN_MS, () => {
       flush();
       flushLater();
     });
   };
   return {
-    operations: [],
-    start() {
-      flushLater();
-      indexCare.start();
-    },
+    start: flushLater,
     async stop() {
-      cancelFlush();
-      await indexCare.stop();
+      cancel();
       flush();
-      leftovers.start();
-    },
-    async stop() {
-      cancelFlush();
-      await leftovers.stop();
-      usage.flush();
     },
   };
 }
-
-/** So much of what was used may be forgotten by a crash. */
-const USES_WRITTEN_MS = 5000;
