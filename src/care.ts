@@ -66,10 +66,9 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
-  const { config } = parts;
   const keepers: Keeper[] = [
     writerOfUses(parts),
-    new IndexCare({ ...parts, offline: config.offline }),
+    new IndexCare(parts),
     new Leftovers(parts),
   ];
   return {

@@ -29,8 +29,8 @@ export class Inventory {
   readonly #correct;
   readonly #sizesAfter;
   readonly #unlinkedAfter;
-  #blobs: number;
-  #bytes: number;
+  #blobs = 0;
+  #bytes = 0;
 
   /** @param counting false for one who only looks up: totals stay 0 then. */
   constructor(database: Database, counting = true) {
@@ -57,15 +57,7 @@ export class Inventory {
     this.#unlinkedAfter = database.prepare(
       "SELECT digest, media_type FROM manifests WHERE linked = 0 AND digest > ? ORDER BY digest LIMIT ?",
     );
-    this.#blobs = 0;
-    this.#bytes = 0;
-    if (counting) this.#recount();
-  }
-
-  #recount(): void {
-    const totals = this.#totals.all();
-    this.#blobs = totals.reduce((sum, row) => sum + Number(row["blobs"]), 0);
-    this.#bytes = totals.reduce((sum, row) => sum + Number(row["bytes"]), 0);
+    if (counting) this.recount();
   }
 
   get blobs(): number {
@@ -108,7 +100,7 @@ export class Inventory {
           this.addBlob(digest, sizeBytes, upstream, storedAt);
       });
     } catch (error) {
-      this.#recount();
+      this.recount();
       throw error;
     }
   }
@@ -134,6 +126,13 @@ export class Inventory {
     this.#drop.run(digest);
     this.#blobs -= 1;
     this.#bytes -= size;
+  }
+
+  /** Counts anew, after a transaction was undone that this was part of. */
+  recount(): void {
+    const totals = this.#totals.all();
+    this.#blobs = totals.reduce((sum, row) => sum + Number(row["blobs"]), 0);
+    this.#bytes = totals.reduce((sum, row) => sum + Number(row["bytes"]), 0);
   }
 
   /** The type that was decided when the manifest was stored; undefined for what is no known manifest. */

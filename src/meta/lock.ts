@@ -56,7 +56,8 @@ function lockIn(directory: string): DatabaseSync {
 function lockFile(path: string): DatabaseSync {
   const lock = new DatabaseSync(path, { timeout: 0 });
   try {
-    lock.exec("BEGIN EXCLUSIVE");
+    // Without a journal nothing is written: a full disk can be locked as well.
+    lock.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
     return lock;
   } catch (error) {
     lock.close();

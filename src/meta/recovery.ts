@@ -9,6 +9,7 @@ import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../base/failure.ts";
+import { BACKUP_FILE, backupBytes, writeBackup } from "./backup.ts";
 import type { WatchedDatabase } from "./damage.ts";
 import { acquit, condemn, type DamageListener, findCondemned, isBusy, isDamage, isDatabaseError } from "./damage.ts";
 import { type Database, INDEX_FILE, openingFailure, openWatched } from "./database.ts";
@@ -16,7 +17,6 @@ import { Facts } from "./facts.ts";
 import { holdDirectory } from "./lock.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
-export const BACKUP_FILE = "index.backup.sqlite";
 const SIDECARS = ["", "-wal", "-shm", "-journal"];
 const ASIDE = `${INDEX_FILE}.damaged-`;
 const MAX_ASIDE = 2;
@@ -46,6 +46,14 @@ export interface IndexAccess {
   /** What found damage in the meantime, through any connection of this process. */
   readonly damage: Error | undefined;
   onDamage(listener: DamageListener): void;
+  /** Grows with what is written down. */
+  readonly writes: number;
+  /** How large a backup would be. */
+  sizeBytes(): number;
+  /** Whether there is a backup. */
+  hasBackup(): boolean;
+  /** See `writeBackup`. */
+  writeBackup(signal: AbortSignal): Promise<void>;
   close(): void;
 }
 
@@ -69,6 +77,12 @@ export function openIndex(directory: string, shared: boolean): IndexAccess {
         return database.found;
       },
       onDamage: (listener) => database.onDamage(listener),
+      get writes() {
+        return database.writes;
+      },
+      sizeBytes: () => backupBytes(database),
+      hasBackup: () => existsSync(join(directory, BACKUP_FILE)),
+      writeBackup: (signal) => writeBackup(database, directory, signal),
       close() {
         facts.closed();
         database.close();
@@ -127,7 +141,7 @@ function recover(directory: string, reason: string, options: Parameters<typeof o
 function restore(directory: string, options: Parameters<typeof openWatched>[1]) {
   const backup = join(directory, BACKUP_FILE);
   const stats = statSync(backup, { throwIfNoEntry: false });
-  if (stats === undefined) return undefined;
+  if (stats === undefined || stats.size === 0) return undefined;
   // By name, not by copying: that would take seconds of a start, and the next backup is made soon.
   renameSync(backup, join(directory, INDEX_FILE));
   try {

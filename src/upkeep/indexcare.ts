@@ -1,16 +1,20 @@
 /**
  * The index, looked after while a mirror serves: what became of it is told, and rows and files are made to agree where
- * they may not.
+ * they may not, and its state is copied now and then.
  */
+import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { damageText, type IndexAccess, recoveryText } from "../meta/recovery.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
+import { type BackupParts, Backups } from "./backups.ts";
 import { type ReconcileParts, reconcile } from "./reconcile.ts";
 
 export interface IndexCareParts extends ReconcileParts {
   readonly index: IndexAccess;
-  readonly offline: boolean;
+  readonly store: ReconcileParts["store"] & BackupParts["store"];
+  readonly config: { readonly offline: boolean; readonly cache: { readonly minFree: number } };
+  readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
   /** Aborts when the mirror stops. */
   readonly signal: AbortSignal;
@@ -18,23 +22,27 @@ export interface IndexCareParts extends ReconcileParts {
 
 export class IndexCare {
   readonly #parts: IndexCareParts;
+  readonly #backups: Backups;
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(parts: IndexCareParts) {
     this.#parts = parts;
+    this.#backups = new Backups({ ...parts, minFreeBytes: parts.config.cache.minFree });
   }
 
   start(): void {
-    const { index, notices, offline } = this.#parts;
+    const { index, notices, config } = this.#parts;
     index.onDamage((cause) => notices.emit("storageTrouble", { message: damageText(cause), cause }));
     if (index.recovery !== undefined) {
-      notices.emit("indexRecovered", { message: recoveryText(index.recovery, offline) });
+      notices.emit("indexRecovered", { message: recoveryText(index.recovery, config.offline) });
     }
     if (index.reconcileDue) this.#reconciling = this.#reconcile();
+    this.#backups.start(!index.hasBackup());
   }
 
   /** After the signal has aborted. */
   async stop(): Promise<void> {
+    await this.#backups.stop();
     await this.#reconciling;
   }
 

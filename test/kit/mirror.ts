@@ -25,6 +25,8 @@ export interface TestMirrorOptions extends Partial<MirrorOptions> {
   readonly config?: Readonly<Record<string, unknown>>;
   /** A cache directory of an earlier mirror; it is not removed then. */
   readonly dir?: string;
+  /** Called before it starts, for facts of the start itself. */
+  readonly observe?: (mirror: Mirror) => void;
 }
 
 export class TestMirror {
@@ -61,6 +63,7 @@ export class TestMirror {
     const mirror = await createMirror(config, { log: false, ...options });
     const troubles: string[] = [];
     mirror.notices.on("certificateTrouble", ({ message }) => troubles.push(message));
+    options.observe?.(mirror);
     const { registry, admin } = await mirror.start();
     const scheme = servesTls(config.tls) ? "https" : "http";
     const url = `${scheme}://127.0.0.1:${registry.port}`;
