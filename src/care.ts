@@ -66,11 +66,7 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
-  const keepers: Keeper[] = [
-    writerOfUses(parts),
-    new IndexCare(parts),
-    new Leftovers(parts),
-  ];
+  const keepers: Keeper[] = [writerOfUses(parts), new IndexCare(parts), new Leftovers(parts)];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),
     start() {

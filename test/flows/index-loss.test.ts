@@ -1,0 +1,182 @@
+/**
+ * The index of a mirror is zeroed, gone or breaks while it runs: the mirror starts, says so once, serves, and comes to
+ * know its files again.
+ */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { createMirror, type Mirror } from "../../src/app.ts";
+import { isFailure } from "../../src/base/failure.ts";
+import { schema } from "../../src/config/schema.ts";
+import type { ReconciledFact } from "../../src/mirror/notices.ts";
+import { ManualClock } from "../kit/clock.ts";
+import { get } from "../kit/http.ts";
+import { makeImage, makeIndex, type TestImage } from "../kit/image.ts";
+import { TestMirror } from "../kit/mirror.ts";
+import { openResources, residueSince } from "../kit/residue.ts";
+import { makeTempDir } from "../kit/temp.ts";
+import { TestUpstream } from "../kit/upstream.ts";
+import { testInOneProcess } from "../kit/workers.ts";
+
+const testHere = testInOneProcess("needs this process's clock or database");
+
+const image = makeImage({ layers: [1000, 20_000, 300_000] });
+const other = makeImage({ seed: 2, architecture: "arm64", layers: [1000] });
+const index = makeIndex([image, other]);
+
+/** As a client pulls it: the tag, then what it names. @returns the statuses that were not 200. */
+async function pull(url: string, tag: string, of: TestImage): Promise<number[]> {
+  const answers = [await get(`${url}/v2/demo/manifests/${tag}`)];
+  for (const { digest } of [of.config, ...of.layers]) answers.push(await get(`${url}/v2/demo/blobs/${digest}`));
+  return answers.map(({ status }) => status).filter((status) => status !== 200);
+}
+
+/** Its facts of the index, from the start on. */
+function watch() {
+  const told = { recovered: [] as string[], reconciled: [] as ReconciledFact[], trouble: [] as string[] };
+  const observe = ({ notices }: Mirror) => {
+    notices.on("indexRecovered", ({ message }) => told.recovered.push(message));
+    notices.on("indexReconciled", (fact) => told.reconciled.push(fact));
+    notices.on("storageTrouble", ({ message }) => told.trouble.push(message));
+    notices.on("backgroundFailed", ({ what }) => told.trouble.push(what));
+  };
+  return { told, observe };
+}
+
+async function metric(mirror: TestMirror, name: string): Promise<number> {
+  const text = (await get(`${mirror.adminUrl}/metrics`)).body.toString();
+  return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+}
+
+const zero = (path: string) => writeFileSync(path, Buffer.alloc(statSync(path).size));
+const indexOf = (dir: string) => join(dir, "v1", "index.sqlite");
+
+testHere("tags and permissions survive a zeroed index by the backup, and are served offline", async () => {
+  const clock = new ManualClock();
+  const upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", image, "1");
+  await using first = await TestMirror.start({ upstreams: { "docker.io": upstream }, clock });
+  assert.deepEqual(await pull(first.url, "1", image), []);
+  await first.settled();
+  const backup = join(first.dir, "v1", "index.backup.sqlite");
+  await clock.advance(4 * 60_000);
+  assert.equal(existsSync(backup), false);
+  await clock.advance(60_000);
+  await first.until(() => existsSync(backup), "no backup was made");
+  await first.mirror.stop();
+  await upstream.close();
+  zero(indexOf(first.dir));
+
+  const { told, observe } = watch();
+  const config = { offline: true };
+  await using second = await TestMirror.start({
+    upstreams: { "docker.io": upstream.url },
+    dir: first.dir,
+    config,
+    observe,
+  });
+  assert.deepEqual(await pull(second.url, "1", image), []);
+  assert.equal(told.recovered.length, 1);
+  assert.match(told.recovered[0] ?? "", /rebuilt \(file is not a database\); it was set aside as .*The backup of 20/);
+  await second.until(() => told.reconciled.length === 1, "the files were not compared");
+  assert.deepEqual([told.reconciled[0]?.added, told.reconciled[0]?.dropped, told.reconciled[0]?.files], [0, 0, 5]);
+  assert.deepEqual(told.trouble, []);
+});
+
+test("without a backup a mirror whose index is gone serves as before, and counts its files again", async () => {
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", image, "1");
+  upstream.shelves.add("library/demo", other, "2");
+  upstream.shelves.add("library/demo", index, "all");
+  await using first = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+  assert.deepEqual(await pull(first.url, "all", image), []);
+  assert.deepEqual(await pull(first.url, "1", image), []);
+  assert.deepEqual(await pull(first.url, "2", other), []);
+  const blobs = 9;
+  await first.until(async () => (await metric(first, "wharfinger_cache_blobs")) === blobs, "not all is stored");
+  const bytes = await metric(first, "wharfinger_cache_size_bytes");
+  await first.mirror.stop();
+
+  for (const lose of [zero, (path: string) => rmSync(path)]) {
+    lose(indexOf(first.dir));
+    const { told, observe } = watch();
+    const again = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: first.dir, observe });
+    try {
+      assert.equal(told.recovered.length, 1);
+      assert.match(told.recovered[0] ?? "", /Tags, permissions, pins and counts of uses are lost/);
+      await again.until(() => told.reconciled.length === 1, "the files were not compared");
+      const { added, addedBytes, linked, dropped } = told.reconciled[0] ?? {};
+      assert.deepEqual(
+        { added, addedBytes, linked, dropped },
+        { added: blobs, addedBytes: bytes, linked: 3, dropped: 0 },
+      );
+      assert.equal(await metric(again, "wharfinger_cache_size_bytes"), bytes);
+      upstream.forgetRequests();
+      assert.deepEqual(await pull(again.url, "all", image), []);
+      assert.deepEqual(await pull(again.url, "2", other), []);
+      const fetched = upstream.requests.filter(({ method, path }) => method === "GET" && path.includes("/blobs/"));
+      assert.deepEqual(fetched, [], "permission is asked for, and nothing is fetched twice");
+      assert.equal(await metric(again, "wharfinger_cache_size_bytes"), bytes);
+    } finally {
+      await again.mirror.stop();
+    }
+  }
+
+  const { told, observe } = watch();
+  await using last = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: first.dir, observe });
+  assert.deepEqual(await pull(last.url, "1", image), []);
+  assert.deepEqual(told, { recovered: [], reconciled: [], trouble: [] });
+});
+
+testHere(
+  "an index that breaks while it is used is told once, costs no pull, and is rebuilt by the next start",
+  async () => {
+    await using upstream = await TestUpstream.start();
+    upstream.shelves.add("library/demo", image, "1");
+    upstream.shelves.add("library/demo", other, "2");
+    const { told, observe } = watch();
+    const baseline = openResources();
+    await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, observe });
+    assert.deepEqual(await pull(mirror.url, "1", image), []);
+    await mirror.settled();
+    const { StatementSync } = await import("node:sqlite");
+    const { get: ownGet, all: ownAll, run: ownRun } = StatementSync.prototype;
+    const broken = () => {
+      throw Object.assign(new Error("database disk image is malformed"), { code: "ERR_SQLITE_ERROR", errcode: 11 });
+    };
+    Object.assign(StatementSync.prototype, { get: broken, all: broken, run: broken });
+    try {
+      for (let round = 0; round < 3; round += 1) {
+        assert.deepEqual(await pull(mirror.url, "1", image), []);
+        assert.deepEqual(await pull(mirror.url, "2", other), []);
+      }
+      await mirror.settled();
+    } finally {
+      Object.assign(StatementSync.prototype, { get: ownGet, all: ownAll, run: ownRun });
+    }
+    assert.equal(told.trouble.filter((message) => message.startsWith("the index is damaged")).length, 1);
+    await mirror.mirror.stop();
+    assert.deepEqual(await residueSince(baseline), []);
+
+    const next = watch();
+    await using again = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: mirror.dir, ...next });
+    assert.equal(next.told.recovered.length, 1);
+    assert.match(next.told.recovered[0] ?? "", /malformed/);
+    assert.deepEqual(await pull(again.url, "2", other), []);
+    assert.ok(!readdirSync(join(mirror.dir, "v1")).includes("index.condemned"));
+  },
+);
+
+test("a cache directory with a newer format is refused, and nothing is made in it", async () => {
+  await using dir = await makeTempDir("newer");
+  await mkdir(join(dir.path, "v2"));
+  const config = schema.parse({ cache: { dir: dir.path }, listen: "127.0.0.1:0", admin: { listen: "127.0.0.1:0" } });
+  await assert.rejects(
+    createMirror(config, { log: false }),
+    (error) =>
+      isFailure(error, "storage") && /v2 was written by a newer version; this one knows format v1/.test(error.message),
+  );
+  assert.deepEqual(readdirSync(dir.path), ["v2"]);
+});
