@@ -73,8 +73,21 @@ function reply(exchange: Exchange, answer: BlobAnswer, rangeHeader: string | und
     return;
   }
   const pieces = replyHead(exchange, answer, headers, verdict);
-  if (answer.follower === undefined) exchange.end();
-  else sending.send(exchange, answer.follower, pieces, (error) => replyFailure(exchange, error));
+  const { follower, rescue } = answer;
+  if (follower === undefined) {
+    exchange.end();
+    return;
+  }
+  const fail = (error: Error) => replyFailure(exchange, error);
+  if (rescue === undefined) {
+    sending.send(exchange, follower, pieces, fail);
+    return;
+  }
+  sending.send(exchange, follower, pieces, fail, (failed, { start, end }, damaged) => {
+    // What was not sent yet can still say how it is.
+    if (!exchange.begun) Object.assign(headers, commonHeaders(exchange, { cache: "bypass", why: "storage" }));
+    return rescue({ follower: failed, position: start, end }, damaged);
+  });
 }
 
 function replyHead(

@@ -79,6 +79,8 @@ export class Exchange {
 
   /** For a body that has to be waited for: clients give up on headers long before they give up on a body. */
   headSoon(): void {
+    clearTimeout(this.#patience);
+    if (this.begun) return;
     this.#patience = setTimeout(() => {
       this.#begin();
       this.response.flushHeaders();

@@ -8,32 +8,44 @@ import type { Exchange } from "./exchange.ts";
 const STALL_MS = 30_000;
 
 /**
- * Takes over the body and ends the answer, whose headers have been set.
+ * Takes over the body, of an answer whose headers have been set, and ends the answer with it unless told otherwise.
  * @param onFailure called with what kept the body from its end; the answer may not have begun then.
+ * @param onEnd called instead of ending the answer, when the body is at its end and handed over.
  */
 export function passOn(
   exchange: Exchange,
   body: Readable,
   lengthBytes: number,
   onFailure: (error: Error) => void,
+  onEnd: () => void = () => exchange.end(),
 ): void {
   const { response } = exchange;
   let sent = 0;
-  const fail = (error: Error) => {
-    body.destroy();
-    onFailure(error);
-  };
+  let over = false;
   let stalled: NodeJS.Timeout | undefined;
-  response.on("drain", () => {
+  const drained = () => {
     clearTimeout(stalled);
     body.resume();
-  });
-  response.once("close", () => {
+  };
+  const stop = () => {
+    over = true;
     clearTimeout(stalled);
+    response.off("drain", drained);
+    response.off("close", gone);
     body.destroy();
-  });
+  };
+  const gone = () => stop();
+  const fail = (error: Error) => {
+    if (over) return;
+    stop();
+    onFailure(error);
+  };
+  response.on("drain", drained);
+  response.once("close", gone);
+  // What it complains of after it was given up is nobody's business.
+  body.on("error", fail);
   if (exchange.gone) {
-    body.destroy();
+    stop();
     return;
   }
   if (body.destroyed) {
@@ -42,6 +54,7 @@ export function passOn(
   }
   exchange.headSoon();
   body.on("data", (chunk: Buffer) => {
+    if (over) return;
     sent += chunk.length;
     if (sent > lengthBytes) {
       fail(new Failure("corrupt", "the upstream sent more than it announced"));
@@ -57,13 +70,13 @@ export function passOn(
     }
   });
   body.once("end", () => {
-    if (sent === lengthBytes) exchange.end();
-    else fail(new Failure("unreachable", `the upstream ended after ${sent} of ${lengthBytes} bytes`));
+    if (over) return;
+    if (sent !== lengthBytes) {
+      fail(new Failure("unreachable", `the upstream ended after ${sent} of ${lengthBytes} bytes`));
+      return;
+    }
+    stop();
+    onEnd();
   });
-  body.once("close", () => {
-    if (!response.writableEnded && !response.destroyed) fail(new Failure("unreachable", "the upstream broke off"));
-  });
-  body.on("error", (error) => {
-    if (!response.destroyed) fail(error);
-  });
+  body.once("close", () => fail(new Failure("unreachable", "the upstream broke off")));
 }

@@ -7,12 +7,14 @@
  * connection is broken off.
  */
 import { read } from "node:fs";
-import { Failure } from "../base/failure.ts";
+import type { Readable } from "node:stream";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Slice } from "../mirror/slice.ts";
 import type { Follower } from "../store/follower.ts";
 import { Buffers, LARGEST_BYTES } from "./buffers.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KernelCopy } from "./kernelcopy.ts";
+import { passOn } from "./pass.ts";
 import { Turns } from "./turns.ts";
 
 /** Text between the parts of a multipart body, or bytes of the blob. */
@@ -43,11 +45,25 @@ export class Sending {
   /**
    * Takes over the follower and ends the answer, whose headers have been set.
    * @param fail called with what kept the body from its end; the answer may not have begun then.
+   * @param rescue what goes on from where the disk has failed.
    */
-  send(exchange: Exchange, follower: Follower, pieces: readonly Piece[], fail: (error: Error) => void): void {
-    new Sender(this, exchange, follower, pieces, fail).start();
+  send(
+    exchange: Exchange,
+    follower: Follower,
+    pieces: readonly Piece[],
+    fail: (error: Error) => void,
+    rescue?: Rescue,
+  ): void {
+    new Sender(this, exchange, follower, pieces, fail, rescue).start();
   }
 }
+
+/**
+ * The bytes of the slice from somewhere else, or as an error of theirs why not.
+ * @param follower the one that failed, which is taken over; undefined for further pieces of the same answer.
+ * @param damaged the file itself cannot be read, or has ended early.
+ */
+export type Rescue = (follower: Follower | undefined, slice: Slice, damaged: boolean) => Readable;
 
 class Sender {
   readonly #sending: Sending;
@@ -55,6 +71,7 @@ class Sender {
   readonly #onFailure: (error: Error) => void;
   readonly #follower: Follower;
   readonly #pieces: readonly Piece[];
+  readonly #rescue: Rescue | undefined;
   readonly #kernelCopy: KernelCopy | undefined;
   readonly #turn = (limitBytes: number) => this.#copy(limitBytes);
   /** What is read into or written from. */
@@ -71,6 +88,10 @@ class Sender {
   /** Queued for a turn: nothing else goes on then. */
   #queued = false;
   #over = false;
+  /** A read has failed, and told of it. */
+  #broken: Failure | undefined;
+  /** The bytes come from elsewhere now. */
+  #rescued = false;
 
   constructor(
     sending: Sending,
@@ -78,7 +99,9 @@ class Sender {
     follower: Follower,
     pieces: readonly Piece[],
     onFailure: (error: Error) => void,
+    rescue: Rescue | undefined,
   ) {
+    this.#rescue = rescue;
     this.#sending = sending;
     this.#exchange = exchange;
     this.#onFailure = onFailure;
@@ -116,19 +139,19 @@ class Sender {
   }
 
   #pump(): void {
-    if (this.#over || this.#reading || this.#waiting || this.#queued) return;
+    if (this.#over || this.#reading || this.#waiting || this.#queued || this.#rescued) return;
     if (this.#pieces[this.#piece] === undefined) {
       if (this.#unwritten > 0) return;
       this.#end();
       this.#exchange.end();
       return;
     }
-    if (this.#lent.size === (this.#kernelCopy === undefined ? MAX_BUFFERS : 1)) return;
-    const failure = this.#follower.failure();
+    const failure = this.#broken ?? this.#follower.failure();
     if (failure !== undefined) {
-      this.#fail(failure);
+      this.#strand(failure);
       return;
     }
+    if (this.#lent.size === (this.#kernelCopy === undefined ? MAX_BUFFERS : 1)) return;
     const available = this.#available();
     if (available <= 0) this.#await();
     else if (!this.#writeCached(available)) this.#read(available);
@@ -174,7 +197,8 @@ class Sender {
     }
     if (error !== null || count === 0) {
       const what = error === null ? "is shorter than it was" : `cannot be read: ${error.message}`;
-      this.#fail(new Failure("storage", `the stored blob ${what}`, { cause: error }));
+      this.#broken = new Failure("storage", `the stored blob ${what}`, { cause: error });
+      this.#pump();
       return;
     }
     if (this.#kernelCopy === undefined && this.#pieces.length === 1) this.#writeInTurn(buffer, count);
@@ -215,10 +239,11 @@ class Sender {
 
   /** Everything written has left: the kernel may go on from here. */
   #mayCopy(): boolean {
-    if (this.#kernelCopy === undefined || this.#over || this.#reading || this.#waiting || this.#queued) return false;
+    if (this.#kernelCopy === undefined || this.#over || this.#rescued) return false;
+    if (this.#reading || this.#waiting || this.#queued) return false;
     const { response } = this.#exchange;
     if (response.socket === null || response.writableLength > 0) return false;
-    return this.#follower.failure() === undefined && this.#available() >= MIN_COPY_BYTES;
+    return this.#broken === undefined && this.#follower.failure() === undefined && this.#available() >= MIN_COPY_BYTES;
   }
 
   #queue(): void {
@@ -295,6 +320,41 @@ class Sender {
     }
   }
 
+  /** The file has failed: what of the answer was read before it leaves, and the rest comes from elsewhere if it can. */
+  #strand(failure: Error): void {
+    if (this.#rescue === undefined || !isFailure(failure, "storage")) {
+      this.#fail(failure);
+      return;
+    }
+    // Their turns come, and lead here again.
+    if (this.#unwritten > 0) return;
+    this.#rescued = true;
+    this.#goOn(this.#rescue, this.#follower, this.#broken !== undefined);
+  }
+
+  /** Piece by piece. */
+  #goOn(rescue: Rescue, follower: Follower | undefined, damaged: boolean): void {
+    const piece = this.#pieces[this.#piece];
+    if (piece === undefined || Buffer.isBuffer(piece)) {
+      this.#end();
+      this.#exchange.end();
+      return;
+    }
+    const slice = { start: this.#position, end: piece.end };
+    const length = slice.end - slice.start + 1;
+    const body = rescue(follower, slice, damaged);
+    passOn(
+      this.#exchange,
+      body,
+      length,
+      (error) => this.#fail(error),
+      () => {
+        this.#advance(length);
+        this.#goOn(rescue, undefined, false);
+      },
+    );
+  }
+
   #fail(error: Error): void {
     this.#end();
     this.#onFailure(error);
@@ -304,7 +364,7 @@ class Sender {
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    if (!this.#reading) this.#follower.close();
+    if (!this.#reading && !this.#rescued) this.#follower.close();
   }
 }
 

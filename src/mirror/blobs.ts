@@ -4,12 +4,14 @@
  * Permission comes first: having the bytes is none. A HEAD never makes the mirror download anything.
  */
 import type { Readable } from "node:stream";
+import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import { placeKey } from "../meta/repositories.ts";
+import type { UseNotes } from "../meta/usage.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
@@ -23,6 +25,8 @@ import type { Origin } from "./origin.ts";
 import type { Passes } from "./passes.ts";
 import { Passing } from "./passing.ts";
 import { mayRead } from "./permission.ts";
+import { Relays } from "./relays.ts";
+import { Rescue, type Stranded } from "./rescue.ts";
 import type { Route } from "./route.ts";
 import type { Slice } from "./slice.ts";
 import type { Ticket } from "./ticket.ts";
@@ -34,6 +38,11 @@ export interface BlobAnswer {
   readonly verdict: Verdict;
   /** Any piece of the blob can be read from it. Undefined where no body was asked for. Whoever gets it closes it. */
   readonly follower?: Follower;
+  /**
+   * Goes on where the follower's file has failed.
+   * @param damaged the file itself cannot be read, or has not what it should have.
+   */
+  readonly rescue?: (stranded: Stranded, damaged: boolean) => Readable;
   /** The requested slice or, with no `passedSlice`, the whole blob. Whoever gets it reads or destroys it. */
   readonly passed?: Readable;
   readonly passedSlice?: Slice;
@@ -41,31 +50,50 @@ export interface BlobAnswer {
 
 export interface BlobParts {
   readonly notices: Emitter<MirrorNotices>;
-  readonly store: Pick<BlobStore, "has" | "open" | "remove">;
+  readonly store: Pick<BlobStore, "has" | "open" | "remove"> & {
+    /** Removes what cannot be read, though it looks as it should; where there is more to it than `remove`. */
+    discard?(digest: Digest): Promise<void>;
+  };
   readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "addBlob" | "dropBlob">;
   readonly graph: Pick<Graph, "findReachable">;
   readonly origin: Origin;
   readonly capacity: Pick<Capacity, "findRefusal">;
   readonly passes: Passes;
+  readonly clock: Clock;
+  readonly usage: UseNotes;
 }
 
+/** What one client asks for. */
+interface Wanted {
+  readonly route: Route;
+  readonly digest: Digest;
+  readonly sizeHint: number | undefined;
+  readonly findSlice: (sizeBytes: number) => Slice | undefined;
+  readonly caller: Caller;
+}
+
+const INDEX_TROUBLE = "the index of blobs cannot be used";
 /** How often a client whose fill failed elsewhere has its own upstream asked. */
 const MAX_ROUNDS = 3;
 
 export class Blobs {
   readonly #passing: Passing;
+  readonly #rescue: Rescue;
   readonly #parts: BlobParts;
 
   constructor(parts: BlobParts) {
+    const { clock, notices, passes } = parts;
+    const relays = new Relays({ clock, notices });
     this.#parts = parts;
-    this.#passing = new Passing(parts.passes);
+    this.#passing = new Passing(passes, relays);
+    this.#rescue = new Rescue(clock, relays);
   }
 
   /** For HEAD. @throws Failure. */
   async head(route: Route, digest: Digest, caller: Caller): Promise<BlobAnswer | AbsentAnswer> {
     const { origin } = this.#parts;
     const opened = await this.#openPermitted(route, digest, caller);
-    if (opened !== undefined) {
+    if (opened !== undefined && opened !== "unreadable") {
       if ("absence" in opened) return opened;
       opened.follower.close();
       return { digest, sizeBytes: opened.follower.sizeBytes, verdict: opened.verdict };
@@ -92,31 +120,27 @@ export class Blobs {
     caller: Caller,
   ): Promise<BlobAnswer | AbsentAnswer> {
     const opened = await this.#openPermitted(route, digest, caller);
+    const sizeHint = this.#sizeHint(route, digest);
+    const wanted: Wanted = { route, digest, sizeHint, findSlice, caller };
+    if (opened === "unreadable") return await this.#pass(wanted, "storage");
     if (opened !== undefined) {
       if ("absence" in opened) return opened;
-      return { digest, sizeBytes: opened.follower.sizeBytes, verdict: opened.verdict, follower: opened.follower };
+      return this.#answered(wanted, opened.follower, opened.verdict);
     }
     const remembered = this.#parts.origin.findAbsence(route, digest);
     if (remembered !== undefined) return absent(remembered, true);
-    const sizeHint = this.#sizeHint(route, digest);
     if (this.#parts.origin.findFill(digest) === undefined) {
       const refusal = await this.#parts.capacity.findRefusal(sizeHint ?? 0);
-      if (refusal !== undefined) return await this.#passWhole(route, digest, sizeHint, refusal, caller);
+      if (refusal !== undefined) return await this.#pass(wanted, refusal);
     }
     for (let round = 1; ; round += 1) {
-      const answer = await this.#fill(route, digest, sizeHint, findSlice, caller, round < MAX_ROUNDS);
+      const answer = await this.#fill(wanted, round < MAX_ROUNDS);
       if (answer !== "ask again") return answer;
     }
   }
 
-  async #fill(
-    route: Route,
-    digest: Digest,
-    sizeHint: number | undefined,
-    findSlice: (sizeBytes: number) => Slice | undefined,
-    caller: Caller,
-    mayAskAgain: boolean,
-  ): Promise<BlobAnswer | AbsentAnswer | "ask again"> {
+  async #fill(wanted: Wanted, mayAskAgain: boolean): Promise<BlobAnswer | AbsentAnswer | "ask again"> {
+    const { route, digest, sizeHint, caller } = wanted;
     const ticket = this.#parts.origin.fillBlob(route, digest, sizeHint);
     // What another repository's upstream has not, or fails to send, says nothing of this one.
     const foreign = () => mayAskAgain && ticket.joined && placeKey(ticket.place) !== placeKey(route);
@@ -131,7 +155,7 @@ export class Blobs {
         ticket.release();
         return absent(refused, false);
       }
-      return (await this.#passSlice(route, digest, ticket, findSlice, caller)) ?? followed(digest, ticket);
+      return (await this.#passFar(wanted, ticket)) ?? this.#followed(wanted, ticket);
     } catch (error) {
       ticket.release();
       // The disk, not the upstream: this pull need not suffer for it.
@@ -139,8 +163,7 @@ export class Blobs {
         if (foreign() && isFailure(error)) return "ask again";
         throw error;
       }
-      const refusal = refusalOf(error);
-      return await this.#passWhole(route, digest, sizeHint, refusal ?? "storage", caller);
+      return await this.#pass(wanted, refusalOf(error) ?? "storage");
     }
   }
 
@@ -160,11 +183,13 @@ export class Blobs {
     route: Route,
     digest: Digest,
     caller: Caller,
-  ): Promise<{ follower: Follower; verdict: Verdict } | AbsentAnswer | undefined> {
+  ): Promise<{ follower: Follower; verdict: Verdict } | AbsentAnswer | "unreadable" | undefined> {
     const { graph, inventory, origin } = this.#parts;
     const reachable = graph.findReachable(route, digest);
     const filling = origin.findFill(digest);
     const follower = await this.#open(digest);
+    // The upstream itself will say whether this repository has it.
+    if (follower === "unreadable") return follower;
     // Its file has its name a moment before its fill has recorded where it is from.
     const from = (follower === undefined ? undefined : inventory.findUpstream(digest)) ?? filling?.upstream;
     if (mayRead(reachable, from, route.upstream)) {
@@ -184,15 +209,26 @@ export class Blobs {
     }
     // The fill that ran elsewhere may have ended meanwhile.
     const found = follower ?? (await this.#open(digest));
+    if (found === "unreadable") return found;
     return found === undefined ? undefined : { follower: found, verdict: { cache: "revalidated" } };
   }
 
-  /** A file that is not as long as it was when it was stored is no blob: it is dropped, and fetched again. */
-  async #open(digest: Digest): Promise<Follower | undefined> {
+  /**
+   * A file that is not as long as it was when it was stored is no blob: it is dropped, and fetched again. One that cannot be
+   * opened, or dropped, is left alone, and its bytes come from elsewhere.
+   */
+  async #open(digest: Digest): Promise<Follower | "unreadable" | undefined> {
     const { store, inventory } = this.#parts;
     const expected = this.#expectedSize(digest);
     if (expected === undefined && !store.has(digest)) return undefined;
-    const follower = await store.open(digest, expected);
+    let follower: Follower | undefined;
+    try {
+      follower = await store.open(digest, expected);
+    } catch (cause) {
+      if (!isFailure(cause, "storage")) throw cause;
+      this.#trouble("a stored blob cannot be opened", cause);
+      return "unreadable";
+    }
     try {
       if (follower === undefined) {
         if (expected !== undefined) inventory.dropBlob(digest);
@@ -206,62 +242,103 @@ export class Blobs {
       }
     } catch (cause) {
       // The index is in trouble, the file is not.
-      this.#parts.notices.emit("storageTrouble", { message: "the index of blobs cannot be used", cause });
+      this.#trouble(INDEX_TROUBLE, cause);
       return follower;
     }
     follower.close();
-    // The file first: without its row, its name would vouch for it.
-    await store.remove(digest);
-    inventory.dropBlob(digest);
-    return undefined;
+    return (await this.#drop(digest, () => store.remove(digest))) ? undefined : "unreadable";
+  }
+
+  /** The file first: without its row, its name would vouch for it. False where it would not go. */
+  async #drop(digest: Digest, remove: () => Promise<void>): Promise<boolean> {
+    try {
+      await remove();
+    } catch (cause) {
+      this.#trouble("a damaged blob cannot be removed", cause);
+      return false;
+    }
+    try {
+      this.#parts.inventory.dropBlob(digest);
+    } catch (cause) {
+      this.#trouble(INDEX_TROUBLE, cause);
+    }
+    return true;
+  }
+
+  #trouble(message: string, cause: unknown): void {
+    this.#parts.notices.emit("storageTrouble", { message, cause });
   }
 
   #expectedSize(digest: Digest): number | undefined {
     try {
       return this.#parts.inventory.findSize(digest);
     } catch (cause) {
-      this.#parts.notices.emit("storageTrouble", { message: "the index of blobs cannot be used", cause });
+      this.#trouble(INDEX_TROUBLE, cause);
       return undefined;
     }
   }
 
   /** A slice far ahead of the running fill goes to the upstream; undefined where following is as good. */
-  async #passSlice(
-    route: Route,
-    digest: Digest,
-    ticket: Ticket,
-    findSlice: (sizeBytes: number) => Slice | undefined,
-    caller: Caller,
-  ): Promise<BlobAnswer | undefined> {
+  async #passFar(wanted: Wanted, ticket: Ticket): Promise<BlobAnswer | undefined> {
     const progress = ticket.progress();
-    const slice = findSlice(progress.sizeBytes);
+    const slice = wanted.findSlice(progress.sizeBytes);
     if (slice === undefined || planRange({ startByte: slice.start, ...progress }) === "follow") return undefined;
-    const passed = await this.#passing.openSlice(route, digest, slice, progress.sizeBytes, caller);
-    if (passed === undefined) return undefined;
-    ticket.release();
-    return { digest, sizeBytes: progress.sizeBytes, verdict: { cache: "partial" }, passed, passedSlice: slice };
+    const answer = await this.#passSlice(wanted, slice, progress.sizeBytes, { cache: "partial" });
+    if (answer !== undefined) ticket.release();
+    return answer;
   }
 
-  async #passWhole(
-    route: Route,
-    digest: Digest,
-    sizeHint: number | undefined,
-    why: string,
-    caller: Caller,
-  ): Promise<BlobAnswer | AbsentAnswer> {
+  async #passSlice(
+    { route, digest, caller }: Wanted,
+    slice: Slice,
+    sizeBytes: number,
+    verdict: Verdict,
+  ): Promise<BlobAnswer | undefined> {
+    const passed = await this.#passing.openSlice(route, digest, slice, sizeBytes, caller);
+    return passed === undefined ? undefined : { digest, sizeBytes, verdict, passed, passedSlice: slice };
+  }
+
+  /** Past the store: just the slice where that is known and allowed, or the whole. */
+  async #pass(wanted: Wanted, why: string): Promise<BlobAnswer | AbsentAnswer> {
+    const { route, digest, sizeHint, findSlice, caller } = wanted;
+    const verdict: Verdict = { cache: "bypass", why };
+    const slice = sizeHint === undefined ? undefined : findSlice(sizeHint);
+    if (slice !== undefined && sizeHint !== undefined) {
+      const answer = await this.#passSlice(wanted, slice, sizeHint, verdict);
+      if (answer !== undefined) return answer;
+    }
     const opened = await this.#passing.openWhole(route, digest, sizeHint, caller);
     if ("absent" in opened) return absent(opened, false);
-    return { digest, sizeBytes: opened.sizeBytes, verdict: { cache: "bypass", why }, passed: opened.body };
+    return { digest, sizeBytes: opened.sizeBytes, verdict, passed: opened.body };
+  }
+
+  #followed(wanted: Wanted, ticket: Ticket): BlobAnswer {
+    const verdict: Verdict = ticket.joined ? { cache: "joined" } : { cache: "miss", stored: true };
+    return this.#answered(wanted, ticket.follow(), verdict);
+  }
+
+  /** From a file, be it finished or growing; should that fail, what is missing comes from the upstream. */
+  #answered({ route, digest, findSlice }: Wanted, follower: Follower, verdict: Verdict): BlobAnswer {
+    const { sizeBytes } = follower;
+    const { usage } = this.#parts;
+    // What begins a fill is counted when that is stored, and later pieces of a body that is resumed are the same use.
+    if (verdict.cache !== "miss" && (findSlice(sizeBytes)?.start ?? 0) === 0) usage.note(digest);
+    const rescue = (stranded: Stranded, damaged: boolean): Readable => {
+      if (damaged) this.#discard(digest);
+      this.#parts.notices.emit("answerRescued", { upstream: route.upstream, digest, atByte: stranded.position });
+      return this.#rescue.open({ route, digest, sizeBytes }, stranded);
+    };
+    return { digest, sizeBytes, verdict, follower, rescue };
+  }
+
+  #discard(digest: Digest): void {
+    const { store } = this.#parts;
+    this.#trouble(`stored blob ${digest} cannot be read; it will be fetched again`, undefined);
+    void this.#drop(digest, () => store.discard?.(digest) ?? store.remove(digest));
   }
 
   #sizeHint(route: Route, digest: Digest): number | undefined {
     const size = this.#parts.graph.findReachable(route, digest)?.sizeBytes;
     return size === undefined || size < 0 ? undefined : size;
   }
-}
-
-function followed(digest: Digest, ticket: Ticket): BlobAnswer {
-  const verdict: Verdict = ticket.joined ? { cache: "joined" } : { cache: "miss", stored: true };
-  const follower = ticket.follow();
-  return { digest, sizeBytes: follower.sizeBytes, verdict, follower };
 }

@@ -44,6 +44,8 @@ export interface MirrorNotices extends UpstreamNotices {
   indexRecovered: { readonly message: string };
   /** Every file and every row of the index were compared. */
   indexReconciled: ReconciledFact;
+  /** The file of an answer failed in the middle, and the rest of it comes from the upstream. */
+  answerRescued: { readonly upstream: string; readonly digest: string; readonly atByte: number };
   /** The listener's certificates were read anew, and are in use. */
   certificatesLoaded: {
     readonly files: readonly string[] /** The first one's end, epoch ms. */;

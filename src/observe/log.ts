@@ -177,6 +177,7 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("indexReconciled", (fact) => {
       log.info({ ...fact, durationMs: rounded(fact.durationMs) }, "index and files agree");
     }),
+    notices.on("answerRescued", (fact) => log.debug(fact, "the rest of an answer comes from the upstream")),
     notices.on("certificatesLoaded", ({ files, expiresAt }) => {
       log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");
     }),

@@ -113,6 +113,7 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
   const mismatches = counter("digest_mismatches_total", "Bodies whose bytes do not match their digest", "upstream");
   const storageErrors = counter("storage_errors_total", "Failures of the disk or the index", "errno");
   const degraded = gauge("storage_degraded", "Whether the disk or the index is in trouble, and nothing new is stored");
+  const rescues = counter("answers_rescued_total", "Answers that went on from the upstream when their file failed");
   const workerEnds = counter("worker_ends_total", "Processes that answered clients and died");
   const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
   if (gauges !== undefined) {
@@ -159,6 +160,7 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
     notices.on("storageFailed", ({ errno }) => storageErrors.inc({ errno })),
     notices.on("storageDegraded", () => degraded.set(1)),
     notices.on("storageHealed", () => degraded.set(0)),
+    notices.on("answerRescued", () => rescues.inc()),
     notices.on("workerEnded", () => workerEnds.inc()),
     notices.on("digestMismatch", ({ upstream }) => mismatches.inc({ upstream })),
     notices.on("staleServed", ({ upstream, reason }) => stale.inc({ upstream, reason })),

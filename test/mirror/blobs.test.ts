@@ -6,6 +6,7 @@ import type { Origin } from "../../src/mirror/origin.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { MemoryStore } from "../contracts/memory-store.ts";
 import { pourInto } from "../contracts/writing.ts";
+import { ManualClock } from "../kit/clock.ts";
 import { withRooms } from "../meta/rooms.ts";
 import { recorded, routeOf } from "./parts.ts";
 
@@ -49,6 +50,8 @@ test("a blob that is named and not counted yet is its fill's: no upstream is ask
       origin,
       capacity: { findRefusal: unasked },
       passes: { take: unasked, admit: async () => undefined },
+      clock: new ManualClock(),
+      usage: { note: unasked },
     });
     const verdictIn = async () => {
       const answer = await blobs.head(other, digest, { signal: new AbortController().signal });
