@@ -47,7 +47,8 @@ import type { MirrorOptions } from "./options.ts";
 import { dropOwner, writeOwner } from "./owner.ts";
 import { openSources } from "./sources.ts";
 import { DiskStore } from "./store/disk.ts";
-import { probeDirectory } from "./store/probe.ts";
+import { systemFiles } from "./store/files.ts";
+import { probeStore } from "./store/probe.ts";
 
 export type { MirrorOptions } from "./options.ts";
 
@@ -121,7 +122,8 @@ async function build(
 
   const maxBytes = await maxBytesOf(config, root);
   const limits = { maxBytes, minFreeBytes: config.cache.minFree };
-  const health = new DiskHealth({ clock, notices, probe: () => probeDirectory(join(root, "partial")) });
+  const probe = () => probeStore(options.files ?? systemFiles, root);
+  const health = new DiskHealth({ clock, notices, probe });
   const capacity = new Capacity({ store, inventory, limits, health, clock, notices });
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
   const memory = { absences: Absences.ledger(), sightings: Sightings.ledger(), troubles: Troubles.ledger() };
