@@ -9,6 +9,7 @@ import { dirname, join } from "node:path";
 import { errnoOf, Failure } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest, Kept } from "./blobstore.ts";
+import { Condemned, type FileIdentity } from "./condemned.ts";
 import { EarlySync } from "./earlysync.ts";
 import { type Files, systemFiles } from "./files.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
@@ -17,6 +18,7 @@ import { type Desk, DiskIngest } from "./ingest.ts";
 import { syncDirectory } from "./naming.ts";
 import { OpenFile } from "./openfile.ts";
 import { Partials } from "./partials.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Scribe } from "./scribe.ts";
 import { Slabs } from "./slabs.ts";
 import { storageFailure } from "./trouble.ts";
@@ -27,13 +29,18 @@ export class DiskStore implements BlobStore {
   readonly #partials: Partials;
   readonly #madeDirectories = new Set<string>();
   readonly #hot = new HotFiles();
+  readonly #condemned = new Condemned();
+  readonly #quarantine: Quarantine;
   readonly #desk: Desk;
   /** How many readers in this process have each stored blob open. */
   readonly #readers = new Map<Digest, number>();
 
   private constructor(root: string, files: Files, scribe: Scribe | undefined) {
     this.#files = files;
-    this.#desk = { files, scribe: scribe ?? new Scribe(new Slabs(), files.thread), earlySync: new EarlySync(files) };
+    const earlySync = new EarlySync(files);
+    const condemned = this.#condemned;
+    this.#desk = { files, scribe: scribe ?? new Scribe(new Slabs(), files.thread), earlySync, condemned };
+    this.#quarantine = new Quarantine(root);
     this.#blobs = join(root, "blobs");
     this.#partials = new Partials(files, join(root, "partial"), this.#blobs);
   }
@@ -67,11 +74,13 @@ export class DiskStore implements BlobStore {
    *   is one taken from there: what was damaged or replaced must not outlive its removal in a descriptor.
    */
   async open(digest: Digest, sizeBytes?: number): Promise<Follower | undefined> {
+    const since = this.#condemned.now;
     const opened = this.#findHot(digest, sizeBytes) ?? (await this.#open(digest));
     if (opened === undefined) return undefined;
-    if (opened.sizeBytes === sizeBytes) this.#hot.note(digest, opened);
+    const failure = () => this.#condemned.find(digest, since);
+    if (opened.sizeBytes === sizeBytes && failure() === undefined) this.#hot.note(digest, opened);
     this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
-    return new StoredFollower(digest, opened.sizeBytes, opened.file, () => this.#closed(digest));
+    return new StoredFollower(digest, opened.sizeBytes, opened.file, () => this.#closed(digest), failure);
   }
 
   /** Whether somebody in this process is reading it. */
@@ -105,8 +114,12 @@ export class DiskStore implements BlobStore {
     }
     const file = new OpenFile(fd);
     try {
-      const { isFile, sizeBytes } = await this.#files.fstat(fd);
+      const { isFile, sizeBytes, identity } = await this.#files.fstat(fd);
       if (!isFile) throw new Failure("storage", `${this.pathOf(digest)} is not a file`);
+      if (this.#condemned.has(digest, identity)) {
+        file.release();
+        return undefined;
+      }
       return { file, sizeBytes };
     } catch (cause) {
       file.release();
@@ -172,6 +185,24 @@ export class DiskStore implements BlobStore {
       return errnoOf(cause) === "ENOENT" ? Promise.resolve() : this.remove(digest);
     }
     return this.#partials.remove(name);
+  }
+
+  /**
+   * A stored file does not hold what its name says: whoever reads it is stopped, nobody opens it again, and it is taken
+   * out of the store.
+   * @param seen the file that was found damaged; undefined for whatever lies there, which need not be a file.
+   * @param reason such as "does not match its digest".
+   * @returns where it is now: see `Quarantine`. @throws Failure `storage`: it is still there, and still not opened.
+   */
+  async condemn(digest: Digest, reason: string, seen?: FileIdentity): Promise<string> {
+    if (seen !== undefined) this.disown(digest, reason, seen);
+    return await this.#quarantine.take(digest, this.pathOf(digest), seen);
+  }
+
+  /** The part of `condemn` that concerns this process: files are left alone. */
+  disown(digest: Digest, reason: string, seen: FileIdentity): void {
+    this.#condemned.add(digest, seen, reason);
+    this.#hot.drop(digest);
   }
 
   async freeBytes(): Promise<number> {

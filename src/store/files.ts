@@ -23,12 +23,19 @@ import {
   write,
 } from "node:fs";
 import { promisify } from "node:util";
+import { type FileIdentity, identityOf } from "./condemned.ts";
+
+export interface FileState {
+  readonly isFile: boolean;
+  readonly sizeBytes: number;
+  readonly identity: FileIdentity;
+}
 
 export interface Files {
   open(path: string, flags: number, mode?: number): Promise<number>;
   /** Says nothing of failures: what matters was synced by then. */
   close(fd: number): void;
-  fstat(fd: number): Promise<{ readonly isFile: boolean; readonly sizeBytes: number }>;
+  fstat(fd: number): Promise<FileState>;
   /** @returns how many bytes were written, which may be fewer. */
   write(fd: number, bytes: Uint8Array, from: number, length: number, at: number): Promise<number>;
   ftruncate(fd: number, sizeBytes: number): Promise<void>;
@@ -61,7 +68,7 @@ export const systemFiles: Files = {
   close: (fd) => close(fd, () => {}),
   async fstat(fd) {
     const stats = await fstatAsync(fd);
-    return { isFile: stats.isFile(), sizeBytes: stats.size };
+    return { isFile: stats.isFile(), sizeBytes: stats.size, identity: identityOf(stats) };
   },
   write: (fd, bytes, from, length, at) =>
     new Promise((resolve, reject) => {

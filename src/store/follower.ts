@@ -15,7 +15,7 @@ export interface Follower {
   readonly path?: string | undefined;
   /** How many bytes, from the first, may be served now. */
   visible(): number;
-  /** What ended the ingest without a verified blob; nothing more may be served then. */
+  /** What ended the ingest without a verified blob, or how the blob was damaged since; nothing more may be served then. */
   failure(): Error | undefined;
   /**
    * Calls back once, as soon as `visible()` is above `position` or there is a failure; at once where that is so already.
@@ -44,14 +44,25 @@ export class StoredFollower implements Follower {
   readonly sizeBytes: number;
   readonly #file: OpenFile;
   readonly #onClose: (() => void) | undefined;
+  readonly #failure: (() => Error | undefined) | undefined;
   #open = true;
 
-  /** Takes over the caller's use of `file`. */
-  constructor(digest: Digest, sizeBytes: number, file: OpenFile, onClose?: () => void) {
+  /**
+   * Takes over the caller's use of `file`.
+   * @param failure tells whether the file was found damaged meanwhile.
+   */
+  constructor(
+    digest: Digest,
+    sizeBytes: number,
+    file: OpenFile,
+    onClose?: () => void,
+    failure?: () => Error | undefined,
+  ) {
     this.digest = digest;
     this.sizeBytes = sizeBytes;
     this.#file = file;
     this.#onClose = onClose;
+    this.#failure = failure;
   }
 
   get fd(): number {
@@ -62,8 +73,8 @@ export class StoredFollower implements Follower {
     return this.sizeBytes;
   }
 
-  failure(): undefined {
-    return undefined;
+  failure(): Error | undefined {
+    return this.#failure?.();
   }
 
   wait(_position: number, wake: () => void): void {

@@ -8,6 +8,7 @@
 import { Failure, isFailure } from "../base/failure.ts";
 import { algorithmOf, type Digest } from "../oci/digest.ts";
 import { BARRIER_BYTES, type Ingest, type Lane, type Written } from "./blobstore.ts";
+import type { Condemned } from "./condemned.ts";
 import type { EarlySync } from "./earlysync.ts";
 import { Extents } from "./extents.ts";
 import type { Files } from "./files.ts";
@@ -44,6 +45,8 @@ export interface Desk {
   readonly files: Files;
   readonly scribe: Scribe;
   readonly earlySync: EarlySync;
+  /** What was stored may be found damaged while followers of its ingest still read. */
+  readonly condemned: Condemned;
 }
 
 export class DiskIngest implements Ingest, Watched {
@@ -64,6 +67,7 @@ export class DiskIngest implements Ingest, Watched {
   /** Of documents. */
   #pendingBytes = 0;
   #verified = false;
+  #verifiedAt = 0;
   #failure: Error | undefined;
   /** When nothing of it is left, or all that is kept. */
   #removed: Promise<Written | undefined> | undefined;
@@ -165,6 +169,7 @@ export class DiskIngest implements Ingest, Watched {
     if (this.#written.prefix !== this.#received) throw new Error("verified with a gap");
     this.#sizeBytes = this.#received;
     this.#verified = true;
+    this.#verifiedAt = this.#desk.condemned.now;
     this.#wake();
     return { sizeBytes: this.#received, stored: this.#settle() };
   }
@@ -205,7 +210,7 @@ export class DiskIngest implements Ingest, Watched {
   }
 
   failure(): Error | undefined {
-    return this.#failure;
+    return this.#verified ? this.#desk.condemned.find(this.digest, this.#verifiedAt) : this.#failure;
   }
 
   watch(waiter: Waiter): void {

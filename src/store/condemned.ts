@@ -1,0 +1,54 @@
+/**
+ * Stored files that turned out to be damaged: whoever has one open learns of it, and nobody opens it again.
+ *
+ * A file is told from the one that takes its place by what the file system says of it, and readers of the one from
+ * readers of the other by when they began.
+ */
+import type { Stats } from "node:fs";
+import { LRUCache } from "lru-cache";
+import { Failure } from "../base/failure.ts";
+import type { Digest } from "../oci/digest.ts";
+
+/** Tells a file from every other one that has had or will have its name, as long as nobody writes to it. */
+export type FileIdentity = string;
+
+export function identityOf({ dev, ino, size, mtimeMs }: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): FileIdentity {
+  return `${dev}:${ino}:${size}:${mtimeMs}`;
+}
+
+interface Verdict {
+  /** Readers that began before have this file open. */
+  readonly serial: number;
+  readonly identity: FileIdentity;
+  readonly failure: Failure;
+}
+
+export class Condemned {
+  #serial = 0;
+  readonly #verdicts = new LRUCache<Digest, Verdict>({ max: 1000 });
+
+  /** To be taken before a file is opened, and asked with later. */
+  get now(): number {
+    return this.#serial;
+  }
+
+  add(digest: Digest, identity: FileIdentity, reason: string): void {
+    this.#serial += 1;
+    const failure = new Failure("corrupt", `the stored blob ${reason}`);
+    this.#verdicts.set(digest, { serial: this.#serial, identity, failure });
+  }
+
+  /** Why a reader that began at `since` must not go on. */
+  find(digest: Digest, since: number): Failure | undefined {
+    // Nearly always: this is asked for each piece of each body.
+    if (this.#serial === since) return undefined;
+    const verdict = this.#verdicts.get(digest);
+    return verdict !== undefined && verdict.serial > since ? verdict.failure : undefined;
+  }
+
+  /** Whether this very file was condemned, and could not be taken away. */
+  has(digest: Digest, identity: FileIdentity): boolean {
+    if (this.#serial === 0) return false;
+    return this.#verdicts.get(digest)?.identity === identity;
+  }
+}
