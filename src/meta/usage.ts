@@ -25,6 +25,8 @@ export class Usage implements UseNotes {
   readonly #statements;
   #now: number;
   #seenAt: number;
+  /** Told what was used, whenever that is written down. */
+  onUsed: (digests: readonly Digest[]) => void = () => {};
 
   constructor(database: Database, clock: Clock) {
     this.#database = database;
@@ -74,6 +76,7 @@ export class Usage implements UseNotes {
       for (const [digest, uses] of noted) this.#put(digest, uses, now, at);
       this.#statements.putFact.run(FACT, String(now));
     });
+    if (noted.length > 0) this.onUsed(noted.map(([digest]) => digest));
   }
 
   #put(digest: Digest, uses: number, now: number, at: number): void {

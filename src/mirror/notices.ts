@@ -2,11 +2,12 @@
  * What the mirror makes known to observers, the upstreams' facts included.
  */
 import type { RequestKind, UpstreamNotices } from "../upstream/notices.ts";
+import type { DamageNotices } from "./damage.ts";
 
 /** How the cache took part in an answer; one of the bounded label values of the metrics. */
 export type CacheLabel = "hit" | "miss" | "joined" | "stale" | "revalidated" | "partial" | "bypass" | "none";
 
-export interface MirrorNotices extends UpstreamNotices {
+export interface MirrorNotices extends UpstreamNotices, DamageNotices {
   /** A client's request was answered, or the client left. Emitted once per request. */
   answered: AnsweredFact;
   fillStarted: { readonly upstream: string; readonly digest: string };
