@@ -18,10 +18,11 @@ import type { Sources } from "./sources.ts";
 export interface AnsweringParts
   extends Omit<ManifestParts, "offline">,
     BlobParts,
-    Omit<ListingParts, "manifests" | "tags"> {
+    Omit<ListingParts, "manifests" | "tags" | "offline"> {
   readonly tags: ManifestParts["tags"] & ListingParts["tags"];
   readonly graph: ManifestParts["graph"] & BlobParts["graph"];
-  readonly inventory: ManifestParts["inventory"] & BlobParts["inventory"];
+  readonly inventory: ManifestParts["inventory"] & BlobParts["inventory"] & ListingParts["inventory"];
+  readonly shelf: ManifestParts["shelf"] & ListingParts["shelf"];
   readonly notices: Notices<MirrorNotices>;
   readonly routing: Sources["routing"];
   readonly signature: string;
@@ -35,7 +36,7 @@ export async function openAnswering(config: Config, parts: AnsweringParts): Prom
   const { clock, notices, routing, signature, ticketSecret, limits } = parts;
   const manifests = new Manifests({ ...parts, offline: config.offline });
   const blobs = new Blobs(parts);
-  const listings = new Listings({ ...parts, manifests });
+  const listings = new Listings({ ...parts, manifests, offline: config.offline });
   const sending = new Sending(config.sendfile ? await openKernelCopy() : undefined);
   const api = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
   const all = { ...DEFAULT_LIMITS, ...limits };

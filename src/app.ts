@@ -27,6 +27,7 @@ import { Graph } from "./meta/graph.ts";
 import { Holdings } from "./meta/holdings.ts";
 import { Inventory } from "./meta/inventory.ts";
 import { type IndexAccess, openIndex } from "./meta/recovery.ts";
+import { Relations } from "./meta/relations.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
 import { Usage } from "./meta/usage.ts";
@@ -116,6 +117,7 @@ async function build(
   const tags = new Tags(database, repositories);
   const graph = new Graph(database, repositories);
   const inventory = new Inventory(database);
+  const relations = new Relations(database);
   const holdings = new Holdings(database, { inventory, tags, repositories });
   const usage = new Usage(database, clock);
   const sources = await openSources(config, { notices, clock, signature, network: options.network });
@@ -188,6 +190,7 @@ async function build(
     const listener = await openAnswering(config, {
       ...parts,
       repositories,
+      relations,
       routing,
       signature,
       ticketSecret,

@@ -14,6 +14,7 @@ import { openReader } from "./meta/database.ts";
 import { Graph } from "./meta/graph.ts";
 import { Inventory } from "./meta/inventory.ts";
 import { damageText } from "./meta/recovery.ts";
+import { Relations } from "./meta/relations.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Tags } from "./meta/tags.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
@@ -145,6 +146,7 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
     repositories,
     signature,
     limits,
+    relations: new Relations(database),
     pages: pagesThrough(door),
     passes: passesThrough(door),
     ticketSecret,

@@ -2,9 +2,13 @@
  * Tag lists, referrers, and the catalogue of what is cached.
  *
  * A list comes from the upstream, checked and written anew; paging stays the upstream's, its query handed on. Where a
- * registry has no referrers API, the tag schema of the specification is tried (spec.md, "Referrers Tag Schema").
+ * registry has no referrers API, the tag schema of the specification is tried (spec.md, "Referrers Tag Schema"). Offline,
+ * lists are made of what is stored; with an upstream in trouble too, where something is: an empty list of referrers would
+ * say that nothing is signed.
  */
 import { Failure, isFailure } from "../base/failure.ts";
+import type { Graph } from "../meta/graph.ts";
+import type { Inventory } from "../meta/inventory.ts";
 import type { Repositories } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
@@ -14,8 +18,10 @@ import type { AbsentAnswer } from "./absent.ts";
 import type { Pages } from "./aged.ts";
 import type { Caller } from "./caller.ts";
 import type { Manifests } from "./manifests.ts";
+import { mayRead } from "./permission.ts";
+import { findReferrers, type ReferrerParts, referrerEntry } from "./referrers.ts";
 import type { Route } from "./route.ts";
-import type { Verdict } from "./verdict.ts";
+import { reasonOf, type StaleReason, type Verdict } from "./verdict.ts";
 
 export interface ListAnswer {
   readonly body: string;
@@ -28,11 +34,14 @@ export interface ListAnswer {
   readonly filtersApplied?: string;
 }
 
-export interface ListingParts {
+export interface ListingParts extends ReferrerParts {
   readonly pages: Pages;
   readonly manifests: Manifests;
   readonly tags: Pick<Tags, "namesOf" | "hasAny">;
   readonly repositories: Pick<Repositories, "list">;
+  readonly graph: Pick<Graph, "findReachable">;
+  readonly inventory: Pick<Inventory, "findUpstream" | "findMediaType" | "findSize">;
+  readonly offline: boolean;
 }
 
 /** `n` and `last` of a listing request; anything else the upstream's `Link` put into the query is in `opaque`. */
@@ -56,6 +65,7 @@ export class Listings {
   /** @throws Failure. */
   async tags(route: Route, paging: Paging, caller: Caller): Promise<ListAnswer | AbsentAnswer> {
     if (paging.n === 0) return tagList(route, [], { cache: "none" }, undefined);
+    if (this.#parts.offline) return this.#tagsOffline(route, paging);
     const query = upstreamQuery(paging);
     try {
       const spare = this.#parts.tags.hasAny(route);
@@ -67,7 +77,7 @@ export class Listings {
       const known = isFailure(error, "unreachable", "limited", "refused") ? this.#parts.tags.namesOf(route) : [];
       if (known.length === 0) throw error;
       return {
-        ...this.#knownTags(route, known, paging),
+        ...knownTags(route, known, paging, "unreachable"),
         warning: "the upstream could not be asked: only the tags cached here are listed",
       };
     }
@@ -75,6 +85,27 @@ export class Listings {
 
   /** @throws Failure. */
   async referrers(
+    route: Route,
+    digest: Digest,
+    artifactType: string | undefined,
+    paging: Paging,
+    caller: Caller,
+  ): Promise<ListAnswer | AbsentAnswer> {
+    if (this.#parts.offline) return await this.#referrersOffline(route, digest, artifactType);
+    try {
+      return await this.#referrersUpstream(route, digest, artifactType, paging, caller);
+    } catch (error) {
+      caller.signal.throwIfAborted();
+      if (!isFailure(error, "unreachable", "limited", "refused")) throw error;
+      const stored = await this.#storedReferrers(route, digest, artifactType);
+      // None is no answer: there may be some that nobody has asked for yet.
+      if (stored === undefined) throw error;
+      const warning = "the upstream could not be asked: only the referrers stored here are listed";
+      return { ...stored, verdict: { cache: "stale", ttlMs: 0, reason: reasonOf(error) }, warning };
+    }
+  }
+
+  async #referrersUpstream(
     route: Route,
     digest: Digest,
     artifactType: string | undefined,
@@ -109,10 +140,44 @@ export class Listings {
     return { body, mediaType: "application/json", verdict: { cache: "hit" }, nextQuery: next };
   }
 
-  #knownTags(route: Route, known: string[], paging: Paging): ListAnswer {
-    const { page, next } = cut(known, paging);
-    return tagList(route, page, { cache: "stale", ttlMs: 0, reason: "unreachable" }, next);
+  #tagsOffline(route: Route, paging: Paging): ListAnswer {
+    const known = this.#parts.tags.namesOf(route);
+    if (known.length === 0) {
+      throw new Failure("unknown", `offline: no tag of ${route.upstream}/${route.repository} is stored here`);
+    }
+    return {
+      ...knownTags(route, known, paging, "offline"),
+      warning: "the mirror is offline: only tags stored here are listed",
+    };
   }
+
+  /** Of what is stored all is listed, and it may be nothing: there is nobody who knows of more. */
+  async #referrersOffline(route: Route, digest: Digest, artifactType: string | undefined): Promise<ListAnswer> {
+    const { graph, inventory } = this.#parts;
+    const here = mayRead(graph.findReachable(route, digest), inventory.findUpstream(digest), route.upstream);
+    const stored = await this.#storedReferrers(route, digest, artifactType);
+    if (stored === undefined && !(here && inventory.findSize(digest) !== undefined)) {
+      const what = `${route.upstream}/${route.repository}@${digest}`;
+      throw new Failure("unknown", `offline: ${what} is not stored here`, { code: "MANIFEST_UNKNOWN" });
+    }
+    return {
+      ...(stored ?? filteredIndex({}, [], artifactType)),
+      verdict: { cache: "stale", ttlMs: 0, reason: "offline" },
+      nextQuery: undefined,
+      warning: "the mirror is offline: only referrers stored here are listed",
+    };
+  }
+
+  async #storedReferrers(route: Route, digest: Digest, artifactType: string | undefined) {
+    const found = await findReferrers(this.#parts, route, digest);
+    if (found.length === 0) return undefined;
+    return { ...filteredIndex({}, found.map(referrerEntry), artifactType), nextQuery: undefined };
+  }
+}
+
+function knownTags(route: Route, known: string[], paging: Paging, reason: StaleReason): ListAnswer {
+  const { page, next } = cut(known, paging);
+  return tagList(route, page, { cache: "stale", ttlMs: 0, reason }, next);
 }
 
 function tagList(route: Route, tags: string[], verdict: Verdict, nextQuery: string | undefined): ListAnswer {
@@ -124,6 +189,10 @@ function referrersIndex(bytes: Buffer, artifactType: string | undefined) {
   const index = parseObject(bytes, "referrers list");
   const manifests = index["manifests"];
   if (!Array.isArray(manifests)) throw new Failure("corrupt", "the upstream's referrers list is no index");
+  return filteredIndex(index, manifests, artifactType);
+}
+
+function filteredIndex(index: object, manifests: readonly unknown[], artifactType: string | undefined) {
   const kept =
     artifactType === undefined
       ? manifests

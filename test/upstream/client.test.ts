@@ -274,7 +274,7 @@ test("offline asks nobody", async (t) => {
   const registry = await play(t, (_request, response) => response.end("{}"));
   const { upstream } = ask(t, registry.url, { offline: true });
   await assert.rejects(upstream.headManifest(app, latest, never), /^Failure: offline/);
-  await assert.rejects(upstream.openBlob(app, digest, undefined, never), (error) => isFailure(error, "unreachable"));
+  await assert.rejects(upstream.openBlob(app, digest, undefined, never), (error) => isFailure(error, "unknown"));
   assert.equal(registry.requests.length, 0);
 });
 
