@@ -1,0 +1,359 @@
+/**
+ * Takes an archive into the store: a bundle of ours, any OCI layout, or what `docker save` wrote.
+ *
+ * Every byte is verified before it counts, and nothing gets a name before all that it names is here. A bundle's signature
+ * is looked at before anything else of it. What an archive that is refused has brought is removed again; what came whole
+ * before one broke off stays, named by nothing, so the next attempt has only the rest to take.
+ */
+import { createHash, type KeyObject } from "node:crypto";
+import type { Readable } from "node:stream";
+import { Failure, isFailure } from "../base/failure.ts";
+import type { Place } from "../meta/repositories.ts";
+import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
+import { DOCKER_MANIFEST } from "../oci/mediatypes.ts";
+import { type ArchiveEntry, readArchive } from "./archive.ts";
+import { CONTENTS_FILE, type Contents, type Piece, parseContents } from "./contents.ts";
+import { readSaved, SAVED_FILE, type SavedFile } from "./dockersave.ts";
+import { Intake, type IntakeParts } from "./intake.ts";
+import { checkLayout, findBlobOf, INDEX_FILE, LAYOUT_FILE, type LayoutEntry, parseIndex } from "./layout.ts";
+import { excerpt, nameText } from "./names.ts";
+import { type RecordParts, record, recordName } from "./records.ts";
+import { type Resolved, resolveContents, resolveLayout } from "./resolve.ts";
+import { checkSignature, SIGNATURE_BYTES, SIGNATURE_FILE } from "./signature.ts";
+import { Spool } from "./spool.ts";
+
+export interface ImportParts extends IntakeParts, RecordParts {
+  readonly store: IntakeParts["store"] & RecordParts["store"];
+  readonly inventory: IntakeParts["inventory"] & RecordParts["inventory"];
+}
+
+export interface ImportOptions {
+  /** Only what is signed by it is taken. */
+  readonly verifyKey: KeyObject | undefined;
+  /** The repository of what has no full name. */
+  readonly as: Place | undefined;
+  /** Where layers lie for a moment whose digest is not known before they are read. */
+  readonly spoolDirectory: string;
+  readonly signal: AbortSignal;
+}
+
+export interface ImportProgress {
+  /** Read of the archive's blobs. */
+  readonly readBytes: number;
+  /** Of a bundle that says what it carries. */
+  readonly totalBytes: number | undefined;
+  readonly takenBlobs: number;
+}
+
+export interface ImportResult {
+  readonly signature: "verified" | "not checked" | "none";
+  /** Epoch ms, of a bundle. */
+  readonly createdAt: number | undefined;
+  readonly references: readonly {
+    readonly name: string;
+    readonly digest: Digest;
+    readonly tag: "named" | "newer here";
+  }[];
+  readonly taken: { readonly blobs: number; readonly bytes: number };
+  /** Blobs of the archive that were stored before. */
+  readonly knownBlobs: number;
+  readonly notes: readonly string[];
+}
+
+const MAX_CONTENTS = 64 * 1024 * 1024;
+const MAX_DOCUMENT = 16 * 1024 * 1024;
+const MAX_DOCUMENTS_TOTAL = 128 * 1024 * 1024;
+/** What nobody asked for may be so large. */
+const MAX_STRAY = 1024 * 1024;
+
+/**
+ * @param tell told as it goes on.
+ * @throws Failure `corrupt`, `invalid`, `denied`, `unknown`, `storage`, `unsupported`.
+ */
+export async function importArchive(
+  parts: ImportParts,
+  body: Readable,
+  options: ImportOptions,
+  tell: (progress: ImportProgress) => void = () => {},
+): Promise<ImportResult> {
+  const running = new Import(parts, options, tell);
+  try {
+    for await (const entry of readArchive(body)) {
+      options.signal.throwIfAborted();
+      await running.take(entry);
+    }
+    return await running.finish();
+  } catch (error) {
+    options.signal.throwIfAborted();
+    if (isRefusal(error)) await running.undo();
+    throw error;
+  } finally {
+    body.destroy();
+    await running.close();
+  }
+}
+
+/** The archive is bad, and not just short. */
+function isRefusal(error: unknown): boolean {
+  if (!isFailure(error, "corrupt", "invalid", "denied", "unsupported")) return false;
+  const { detail } = error;
+  return !(typeof detail === "object" && detail !== null && "truncated" in detail && detail.truncated === true);
+}
+
+class Import {
+  readonly #parts: ImportParts;
+  readonly #options: ImportOptions;
+  readonly #tell: (progress: ImportProgress) => void;
+  readonly #intake: Intake;
+  readonly #spool: Spool;
+  readonly #documents = new Map<string, Buffer>();
+  readonly #files = new Map<string, SavedFile>();
+  readonly #links = new Map<string, string>();
+  /** The archive has shown that it has their bytes. */
+  readonly #shown = new Set<Digest>();
+  #documentBytes = 0;
+  #contentsBytes: Buffer | undefined;
+  #signature: Buffer | undefined;
+  #bundle: { readonly contents: Contents; readonly pieces: ReadonlyMap<Digest, Piece> } | undefined;
+  #begun = false;
+  #readBytes = 0;
+  #totalBytes: number | undefined;
+  #known = 0;
+
+  constructor(parts: ImportParts, options: ImportOptions, tell: (progress: ImportProgress) => void) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#tell = tell;
+    this.#intake = new Intake(parts, options.signal);
+    this.#spool = new Spool(options.spoolDirectory);
+  }
+
+  async take(entry: ArchiveEntry): Promise<void> {
+    const { name } = entry;
+    if (name === CONTENTS_FILE) {
+      if (this.#begun || this.#contentsBytes !== undefined || this.#documents.size > 0) throw outOfOrder(name);
+      this.#contentsBytes = await readWhole(entry, MAX_CONTENTS);
+      return;
+    }
+    if (name === SIGNATURE_FILE) {
+      if (this.#begun || this.#contentsBytes === undefined) throw outOfOrder(name);
+      this.#signature = await readWhole(entry, SIGNATURE_BYTES);
+      return;
+    }
+    await this.#begin();
+    const digest = findBlobOf(name);
+    if (entry.linkTo !== undefined) this.#link(entry, entry.linkTo);
+    else if (digest !== undefined) await this.#takeBlob(entry, digest);
+    else if (this.#bundle !== undefined && name !== LAYOUT_FILE && name !== INDEX_FILE) throw stray(name);
+    else if (/(?:^|\/)[^/]+\.tar$/.test(name)) await this.#takeLayer(entry);
+    else if (isDocument(name)) await this.#keep(entry);
+    else if (entry.sizeBytes > MAX_STRAY) throw stray(name);
+  }
+
+  /** @throws Failure: nothing has a name then. */
+  async finish(): Promise<ImportResult> {
+    await this.#begin();
+    const resolved = await this.#resolve();
+    const verified = this.#bundle !== undefined && this.#options.verifyKey !== undefined;
+    await record(this.#parts, resolved.arrivals, (digest) => verified || this.#shown.has(digest));
+    const references = resolved.names.map(({ name, digest, checkedAt }) => ({
+      name: nameText(name),
+      digest,
+      tag: recordName(this.#parts, name, digest, checkedAt),
+    }));
+    return {
+      signature: verified ? "verified" : this.#signature === undefined ? "none" : "not checked",
+      createdAt: this.#bundle?.contents.createdAt,
+      references,
+      taken: this.#intake.taken,
+      knownBlobs: this.#known,
+      notes: resolved.notes,
+    };
+  }
+
+  /** Takes back what was stored. */
+  undo(): Promise<void> {
+    return this.#intake.giveBack();
+  }
+
+  close(): Promise<void> {
+    return this.#spool.close();
+  }
+
+  /** Before anything of the archive but its contents is looked at. */
+  async #begin(): Promise<void> {
+    if (this.#begun) return;
+    this.#begun = true;
+    const { verifyKey } = this.#options;
+    if (this.#contentsBytes === undefined) {
+      if (verifyKey !== undefined)
+        throw new Failure("denied", "the archive is not signed: it is no bundle of wharfinger's");
+      return;
+    }
+    if (verifyKey !== undefined) await checkSignature(this.#contentsBytes, this.#signature, verifyKey);
+    const contents = await parseContents(this.#contentsBytes);
+    this.#bundle = { contents, pieces: new Map(contents.pieces.map((piece) => [piece.digest, piece])) };
+    this.#totalBytes = contents.pieces.reduce((sum, { carried, sizeBytes }) => sum + (carried ? sizeBytes : 0), 0);
+    await this.#intake.checkRoom(
+      contents.pieces.filter(({ carried, digest, sizeBytes }) => carried && !this.#intake.has(digest, sizeBytes)),
+    );
+  }
+
+  async #takeBlob(entry: ArchiveEntry, digest: Digest): Promise<void> {
+    const { name, sizeBytes } = entry;
+    const piece = this.#bundle?.pieces.get(digest);
+    if (this.#bundle !== undefined && piece === undefined) throw stray(name);
+    if (piece !== undefined && piece.sizeBytes !== sizeBytes) {
+      throw new Failure("corrupt", `${name} has ${sizeBytes} bytes, and the bundle says ${piece.sizeBytes}`);
+    }
+    if (this.#intake.has(digest, sizeBytes)) await this.#passOver(entry, digest);
+    else {
+      const from = piece?.from ?? "";
+      await this.#intake.take({ digest, sizeBytes, from, name }, this.#counted(entry.chunks()));
+      this.#shown.add(digest);
+    }
+    this.#files.set(name, { digest, sizeBytes, isGzip: false });
+    this.#told();
+  }
+
+  /**
+   * It is stored. Its bytes are looked at all the same where they are to give permission: whoever has them may say where they
+   * may be read, and whoever only knows their digest may not.
+   */
+  async #passOver(entry: ArchiveEntry, digest: Digest): Promise<void> {
+    this.#known += 1;
+    if (this.#bundle !== undefined && this.#options.verifyKey !== undefined) {
+      this.#readBytes += entry.sizeBytes;
+      return;
+    }
+    const hash = createHash(algorithmOf(digest));
+    for await (const chunk of this.#counted(entry.chunks())) hash.update(chunk);
+    if (finishDigest(algorithmOf(digest), hash) !== digest) {
+      throw new Failure("corrupt", `${entry.name} does not match its digest`);
+    }
+    this.#shown.add(digest);
+  }
+
+  /** Of archives that name layers by anything but their digest. */
+  async #takeLayer(entry: ArchiveEntry): Promise<void> {
+    const { name, sizeBytes } = entry;
+    const spooled = await this.#spool.write(this.#counted(entry.chunks()), sizeBytes, () =>
+      this.#intake.room(sizeBytes),
+    );
+    const { digest, isGzip } = spooled;
+    try {
+      if (this.#intake.has(digest, sizeBytes)) this.#known += 1;
+      else await this.#intake.take({ digest, sizeBytes, from: "", name }, spooled.chunks());
+    } finally {
+      await spooled.remove();
+    }
+    this.#shown.add(digest);
+    this.#files.set(name, { digest, sizeBytes, isGzip });
+    this.#told();
+  }
+
+  /** Docker used links for layers that images share, podman does for names of old. */
+  #link({ name }: ArchiveEntry, target: string): void {
+    if (this.#bundle !== undefined) throw stray(name);
+    this.#links.set(name, target);
+  }
+
+  async #keep(entry: ArchiveEntry): Promise<void> {
+    const bytes = await readWhole(entry, MAX_DOCUMENT);
+    this.#documentBytes += bytes.length;
+    if (this.#documentBytes > MAX_DOCUMENTS_TOTAL) throw new Failure("invalid", "the archive has too many documents");
+    this.#documents.set(entry.name, bytes);
+  }
+
+  async #resolve(): Promise<Resolved> {
+    const parts = { ...this.#parts, has: (digest: Digest, size?: number) => this.#intake.has(digest, size) };
+    const index = this.#documents.get(INDEX_FILE);
+    const layout = this.#documents.get(LAYOUT_FILE);
+    if (this.#bundle !== undefined) {
+      const { contents } = this.#bundle;
+      if (index === undefined || digestOf(index, algorithmOf(contents.index.digest)) !== contents.index.digest) {
+        throw new Failure("corrupt", `the bundle's ${INDEX_FILE} is missing, or not the one that its contents are of`);
+      }
+      return await resolveContents(parts, contents);
+    }
+    if (index !== undefined) {
+      if (layout === undefined) throw new Failure("corrupt", `the archive has an ${INDEX_FILE} and no ${LAYOUT_FILE}`);
+      checkLayout(layout);
+      return await resolveLayout(parts, parseIndex(index), this.#options.as);
+    }
+    const saved = this.#documents.get(SAVED_FILE);
+    if (saved === undefined) {
+      const expected = `${INDEX_FILE} (an OCI layout) or ${SAVED_FILE} (docker save)`;
+      throw new Failure("corrupt", `the archive breaks off, or holds no images: it has neither ${expected}`);
+    }
+    return await resolveLayout(parts, await this.#takeSaved(saved), this.#options.as);
+  }
+
+  /** Manifests that the archive has none of. */
+  async #takeSaved(saved: Buffer): Promise<LayoutEntry[]> {
+    for (const [name, bytes] of this.#documents) {
+      if (name === SAVED_FILE || this.#files.has(name)) continue;
+      this.#files.set(name, { digest: digestOf(bytes), sizeBytes: bytes.length, isGzip: false });
+    }
+    const images = readSaved(saved, (name) => this.#files.get(name) ?? this.#files.get(this.#links.get(name) ?? ""));
+    const wanted = new Set<string>();
+    const entries: LayoutEntry[] = [];
+    for (const { manifest, repoTags } of images) {
+      const digest = digestOf(manifest);
+      await this.#takeBytes(manifest, SAVED_FILE);
+      for (const config of [JSON.parse(manifest.toString("utf8")).config.digest as string]) wanted.add(config);
+      const one = { digest, sizeBytes: manifest.length, mediaType: DOCKER_MANIFEST };
+      entries.push(
+        ...(repoTags.length === 0 ? [[]] : repoTags.map((tag) => [tag])).map((names) => ({ ...one, names })),
+      );
+    }
+    for (const [name, bytes] of this.#documents) if (wanted.has(digestOf(bytes))) await this.#takeBytes(bytes, name);
+    return entries;
+  }
+
+  async #takeBytes(bytes: Buffer, name: string): Promise<void> {
+    const digest = digestOf(bytes);
+    async function* all() {
+      yield bytes;
+    }
+    if (!this.#intake.has(digest, bytes.length)) {
+      await this.#intake.take({ digest, sizeBytes: bytes.length, from: "", name }, all());
+    }
+    this.#shown.add(digest);
+  }
+
+  async *#counted(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of chunks) {
+      this.#readBytes += chunk.length;
+      this.#told();
+      yield chunk;
+    }
+  }
+
+  #told(): void {
+    this.#tell({ readBytes: this.#readBytes, totalBytes: this.#totalBytes, takenBlobs: this.#intake.taken.blobs });
+  }
+}
+
+function isDocument(name: string): boolean {
+  return name === LAYOUT_FILE || name === INDEX_FILE || name === SAVED_FILE || /^[a-f0-9]{64}\.json$/.test(name);
+}
+
+async function readWhole(entry: ArchiveEntry, limit: number): Promise<Buffer> {
+  if (entry.sizeBytes > limit)
+    throw new Failure("invalid", `the archive is refused: ${excerpt(entry.name)} is too large`);
+  const chunks: Buffer[] = [];
+  for await (const chunk of entry.chunks()) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function outOfOrder(name: string): Failure {
+  return new Failure(
+    "invalid",
+    `the bundle is refused: ${name} does not come first. Import the directory it was packed from`,
+  );
+}
+
+function stray(name: string): Failure {
+  return new Failure("invalid", `the archive is refused: "${excerpt(name)}" is none of its files`);
+}

@@ -1,0 +1,159 @@
+/**
+ * Takes single blobs into the store: room first, then the bytes, which count when size and digest are right, then the row.
+ *
+ * What it took can be given back as long as nothing else has come to rely on it.
+ */
+import type { Clock } from "../base/clock.ts";
+import { Failure, isFailure } from "../base/failure.ts";
+import type { Inventory } from "../meta/inventory.ts";
+import type { Room } from "../mirror/capacity.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { BlobStore, Ingest, Lane } from "../store/blobstore.ts";
+
+export interface IntakeParts {
+  readonly store: Pick<BlobStore, "has" | "ingest" | "remove" | "read" | "freeBytes">;
+  readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob" | "bytes">;
+  readonly capacity: { reserve(sizeBytes: number, newcomer?: Newcomer): Promise<Room | string> };
+  readonly clock: Clock;
+}
+
+/** What wants room, as eviction asks it. */
+export interface Newcomer {
+  readonly digest: Digest;
+  readonly upstream: string;
+}
+
+export class Intake {
+  readonly #parts: IntakeParts;
+  readonly #signal: AbortSignal;
+  readonly #took = new Map<Digest, number>();
+  #tookBytes = 0;
+
+  constructor(parts: IntakeParts, signal: AbortSignal) {
+    this.#parts = parts;
+    this.#signal = signal;
+  }
+
+  /** What came new, so far. */
+  get taken(): { readonly blobs: number; readonly bytes: number } {
+    return { blobs: this.#took.size, bytes: this.#tookBytes };
+  }
+
+  /** @param sizeBytes it must be so long, where that is known. */
+  has(digest: Digest, sizeBytes?: number): boolean {
+    const stored = this.#parts.inventory.findSize(digest);
+    if (stored === undefined || (sizeBytes !== undefined && stored !== sizeBytes)) return false;
+    return this.#parts.store.has(digest);
+  }
+
+  /**
+   * Takes a blob that is not there yet.
+   * @param from the upstream that it came from, "" where that is not known.
+   * @param name what it is called in complaints.
+   * @param onBytes told of bytes as they come.
+   * @throws Failure `corrupt` (size, digest), `storage` (no room, disk), or what the bytes fail with.
+   */
+  async take(
+    wanted: { readonly digest: Digest; readonly sizeBytes: number; readonly from: string; readonly name: string },
+    chunks: AsyncIterable<Buffer>,
+    onBytes: (count: number) => void = () => {},
+  ): Promise<void> {
+    const { store, inventory, clock } = this.#parts;
+    const { digest, sizeBytes, from } = wanted;
+    const room = await this.#reserve(wanted);
+    try {
+      const ingest = await store.ingest(digest);
+      try {
+        await this.#write(ingest, wanted, chunks, onBytes);
+      } catch (error) {
+        await ingest.fail(error instanceof Error ? error : new Error(String(error)));
+        throw explained(error, wanted.name);
+      } finally {
+        ingest.close();
+      }
+      inventory.addBlob(digest, sizeBytes, from, clock.now());
+      this.#took.set(digest, sizeBytes);
+      this.#tookBytes += sizeBytes;
+    } finally {
+      room.release();
+    }
+  }
+
+  /** Before the first byte: is there room for all of it? @throws Failure `storage`, which says how much is missing. */
+  async checkRoom(wanted: readonly { readonly digest: Digest; readonly sizeBytes: number; readonly from: string }[]) {
+    const [first] = wanted;
+    if (first === undefined) return;
+    const bytes = wanted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const room = await this.#parts.capacity.reserve(bytes, { digest: first.digest, upstream: first.from });
+    if (typeof room === "string") throw noRoomFor("what the bundle brings", bytes, room);
+    room.release();
+  }
+
+  /** Room for what is no blob yet. @throws Failure `storage` */
+  async room(sizeBytes: number): Promise<Room> {
+    const room = await this.#parts.capacity.reserve(sizeBytes);
+    if (typeof room === "string") throw noRoomFor("a layer on its way", sizeBytes, room);
+    return room;
+  }
+
+  /** Forgets what it took, but for what is wanted all the same. */
+  async giveBack(): Promise<void> {
+    const { store, inventory } = this.#parts;
+    for (const digest of this.#took.keys()) {
+      inventory.dropBlob(digest);
+      await store.remove(digest);
+    }
+    this.#took.clear();
+  }
+
+  async #reserve({ digest, sizeBytes, from, name }: Parameters<Intake["take"]>[0]): Promise<Room> {
+    const room = await this.#parts.capacity.reserve(sizeBytes, { digest, upstream: from });
+    if (typeof room === "string") throw noRoomFor(name, sizeBytes, room);
+    return room;
+  }
+
+  async #write(
+    ingest: Ingest,
+    { sizeBytes }: { readonly sizeBytes: number },
+    chunks: AsyncIterable<Buffer>,
+    onBytes: (count: number) => void,
+  ): Promise<void> {
+    ingest.declareSize(sizeBytes);
+    const lane = ingest.lane(0, sizeBytes);
+    try {
+      for await (const chunk of chunks) {
+        this.#signal.throwIfAborted();
+        await fill(lane, chunk);
+        onBytes(chunk.length);
+      }
+    } finally {
+      lane.close();
+    }
+    await (await ingest.finish()).stored;
+  }
+}
+
+/** Resolves when there is memory for more. */
+async function fill(lane: Lane, chunk: Buffer): Promise<void> {
+  for (let at = 0; at < chunk.length; ) {
+    const space = lane.space();
+    const count = Math.min(space.length, chunk.length - at);
+    space.set(chunk.subarray(at, at + count));
+    at += count;
+    if (!lane.filled(count)) await new Promise<void>((resolve) => lane.onDrain(resolve));
+  }
+}
+
+/** In the store's words everything comes from an upstream. */
+function explained(error: unknown, name: string): unknown {
+  if (!isFailure(error, "corrupt")) return error;
+  const { detail, message } = error;
+  if (typeof detail === "object" && detail !== null && "truncated" in detail) return error;
+  const why = /other content/.test(message) ? "does not match its digest" : "is not as long as it should be";
+  return new Failure("corrupt", `${name} ${why}`, { cause: error, detail });
+}
+
+function noRoomFor(what: string, sizeBytes: number, refusal: string): Failure {
+  const message = `there is no room for ${what}: ${sizeBytes} bytes (${refusal}); free space, or raise cache.maxSize`;
+  return new Failure("storage", message, { detail: { refusal, sizeBytes } });
+}
