@@ -23,6 +23,7 @@ import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Shelf } from "./mirror/shelf.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
+import { openWarming } from "./warming.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
 
 export interface CareParts {
@@ -66,7 +67,7 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
-  const keepers: Keeper[] = [writerOfUses(parts), new IndexCare(parts), new Leftovers(parts)];
+  const keepers: Keeper[] = [writerOfUses(parts), new IndexCare(parts), new Leftovers(parts), openWarming(parts)];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),
     start() {

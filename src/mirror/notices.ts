@@ -56,6 +56,18 @@ export interface MirrorNotices extends UpstreamNotices, DamageNotices {
   certificateTrouble: { readonly message: string };
   /** A process that answered clients is gone; another takes its place. */
   workerEnded: { readonly how: string; readonly replacedInMs: number };
+  /** A run that fetches images ahead of demand is over, or was broken off. */
+  warmed: {
+    readonly images: number;
+    readonly fetchedBytes: number;
+    readonly storedBytes: number;
+    readonly durationMs: number;
+    /** The first ones of those that failed. */
+    readonly failed: readonly { readonly reference: string; readonly kind: string; readonly message: string }[];
+    readonly failedImages: number;
+    readonly scheduled: boolean;
+    readonly brokenOff: boolean;
+  };
   /** Work behind an answer failed; no client saw it. */
   backgroundFailed: { readonly what: string; readonly cause: unknown };
 }

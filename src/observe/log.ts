@@ -185,6 +185,23 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("workerEnded", ({ how, replacedInMs }) => {
       log.error({ how: redact(how), replacedInMs }, "a process that answers clients ended; it is replaced");
     }),
+    notices.on(
+      "warmed",
+      ({ images, fetchedBytes, storedBytes, durationMs, failed, failedImages, scheduled, brokenOff }) => {
+        const fields = { images, fetchedBytes, storedBytes, durationMs: rounded(durationMs), scheduled };
+        if (brokenOff) log.info(fields, "warming was broken off");
+        else if (failedImages === 0) log.info(fields, "images are warm");
+        else
+          log.warn(
+            {
+              ...fields,
+              failedImages,
+              failed: failed.map(({ reference, message }) => redact(`${reference}: ${message}`)),
+            },
+            "images could not be warmed",
+          );
+      },
+    ),
     notices.on("backgroundFailed", ({ what, cause }) => {
       log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
     }),

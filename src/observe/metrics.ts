@@ -116,6 +116,10 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
   const rescues = counter("answers_rescued_total", "Answers that went on from the upstream when their file failed");
   const workerEnds = counter("worker_ends_total", "Processes that answered clients and died");
   const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
+  const warmRuns = counter("warm_runs_total", "Runs that fetched images ahead of demand", "outcome");
+  const warmImages = counter("warm_images_total", "Images fetched ahead of demand", "outcome");
+  const warmBytes = counter("warm_fetched_bytes_total", "Bytes fetched ahead of demand");
+  const warmAt = gauge("warm_last_success_timestamp_seconds", "When a run last had all of its images");
   if (gauges !== undefined) {
     asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
     asked("cache_max_bytes", "Upper limit of cache_size_bytes", () => gauges.cacheMaxBytes());
@@ -162,6 +166,14 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
     notices.on("storageHealed", () => degraded.set(0)),
     notices.on("answerRescued", () => rescues.inc()),
     notices.on("workerEnded", () => workerEnds.inc()),
+    notices.on("warmed", ({ images, failedImages, fetchedBytes, brokenOff }) => {
+      const outcome = brokenOff ? "broken off" : failedImages > 0 ? "failed" : "done";
+      warmRuns.inc({ outcome });
+      warmImages.inc({ outcome: "done" }, images - failedImages);
+      warmImages.inc({ outcome: "failed" }, failedImages);
+      warmBytes.inc(fetchedBytes);
+      if (outcome === "done") warmAt.setToCurrentTime();
+    }),
     notices.on("digestMismatch", ({ upstream }) => mismatches.inc({ upstream })),
     notices.on("staleServed", ({ upstream, reason }) => stale.inc({ upstream, reason })),
   ];
