@@ -10,7 +10,8 @@ import { type BenchRequest, readBench } from "./bench-options.ts";
 import { EXIT, errorText, exitCodeOf } from "./exit.ts";
 import type { Given } from "./flags.ts";
 import { tryFile, writeDocuments, writeTo } from "./output.ts";
-import type { StopSignal, World } from "./world.ts";
+import { watchSignals } from "./signals.ts";
+import type { World } from "./world.ts";
 
 const CODES: Readonly<Record<Verdict, number>> = {
   good: EXIT.done,
@@ -54,19 +55,4 @@ async function measure(request: BenchRequest, world: World): Promise<Report> {
   writeTo(request.html, reportPage(report));
   writeDocuments(request, { text: reportText(report), json: report }, world);
   return report;
-}
-
-const SAME_SIGNAL_MS = 150;
-const SIGNAL_EXIT: Readonly<Record<StopSignal, number>> = { SIGINT: 130, SIGTERM: 143 };
-
-/** @returns stops watching */
-function watchSignals(world: World, onFirst: () => void): () => void {
-  let last: { readonly signal: StopSignal; readonly at: number } | undefined;
-  return world.onSignal((signal) => {
-    const before = last;
-    last = { signal, at: performance.now() };
-    if (before === undefined) onFirst();
-    // A terminal signals the whole group, and npm hands on what it got: that is one Ctrl-C and not two.
-    else if (before.signal !== signal || last.at - before.at >= SAME_SIGNAL_MS) world.exit(SIGNAL_EXIT[signal]);
-  });
 }

@@ -6,9 +6,12 @@ import { bench } from "./bench.ts";
 import { BENCH_COMMAND, BENCH_SUMMARY, benchFlags } from "./bench-options.ts";
 import { check } from "./check.ts";
 import { CHECK_COMMAND, CHECK_SUMMARY, checkFlags } from "./check-options.ts";
+import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
 import type { Given } from "./flags.ts";
+import { warmCommand } from "./warm.ts";
+import { describeWarm, WARM_COMMAND, WARM_SUMMARY } from "./warm-options.ts";
 import type { World } from "./world.ts";
 
 export interface Command {
@@ -28,6 +31,13 @@ export const COMMANDS: readonly Command[] = [
   { usage: BENCH_COMMAND, summary: BENCH_SUMMARY, flags: benchFlags, run: bench },
   { usage: CHECK_COMMAND, summary: CHECK_SUMMARY, flags: checkFlags, run: check, json: "alone" },
   { usage: DOCTOR_COMMAND, summary: DOCTOR_SUMMARY, flags: doctorFlags, run: doctor, json: "alone" },
+  {
+    usage: WARM_COMMAND,
+    summary: WARM_SUMMARY,
+    flags: (command) => describeWarm(deskFlags(command)),
+    run: (given, world) => runAtDesk(warmCommand(), given, world),
+    json: "alone before words",
+  },
 ];
 
 export function nameOf({ usage }: Command): string {

@@ -1,6 +1,8 @@
 /** Asks a mirror of a test to warm images, and tells what came of it. */
 import type { ApiEvent } from "../../src/api/operation.ts";
 import type { WarmSummary } from "../../src/bundle/warm.ts";
+import { messengerTo } from "../../src/cli/desk-remote.ts";
+import { deskOver } from "../../src/cli/desk-talk.ts";
 import { OCI_INDEX } from "../../src/oci/mediatypes.ts";
 import { makeImage, makeIndex, type TestImage } from "../kit/image.ts";
 import type { TestMirror } from "../kit/mirror.ts";
@@ -20,9 +22,8 @@ export async function warm(mirror: TestMirror, input: object, signal = new Abort
 }
 
 export function warmEvents(mirror: TestMirror, input: object, signal: AbortSignal): AsyncIterable<ApiEvent> {
-  const operation = mirror.mirror.operations.find(({ path }) => path === "/api/v1/warm");
-  if (operation?.answers !== "events") throw new Error("there is no such operation");
-  return operation.run(operation.input.parse(input) as never, { signal, body: undefined });
+  const { hostname: host, port } = new URL(mirror.adminUrl);
+  return deskOver(messengerTo({ host, port: Number(port) })).events("/api/v1/warm", input, { signal });
 }
 
 /** Two platforms that share a layer. */
