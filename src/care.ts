@@ -23,8 +23,8 @@ import type { MirrorNotices } from "./mirror/notices.ts";
 import type { Shelf } from "./mirror/shelf.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
-import { openWarming } from "./warming.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
+import { openWarming } from "./warming.ts";
 
 export interface CareParts {
   readonly config: Config;

@@ -10,7 +10,7 @@ import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
 import type { Given } from "./flags.ts";
-import { warmCommand } from "./warm.ts";
+import { WARM } from "./warm.ts";
 import { describeWarm, WARM_COMMAND, WARM_SUMMARY } from "./warm-options.ts";
 import type { World } from "./world.ts";
 
@@ -35,7 +35,7 @@ export const COMMANDS: readonly Command[] = [
     usage: WARM_COMMAND,
     summary: WARM_SUMMARY,
     flags: (command) => describeWarm(deskFlags(command)),
-    run: (given, world) => runAtDesk(warmCommand(), given, world),
+    run: (given, world) => runAtDesk(WARM, given, world),
     json: "alone before words",
   },
 ];

@@ -14,17 +14,10 @@ import { exitCodeOfWarm, failureText, imageText, summaryText } from "./warm-text
 import { spanText } from "./wording.ts";
 import type { StopSignal, World } from "./world.ts";
 
-/** @param input default: standard input. */
-export function warmCommand(input: AsyncIterable<string | Buffer> = process.stdin): DeskCommand<WarmOptions> {
-  return { name: "warm", use: "work", read: readWarm, run: (options, at) => warm(options, at, input) };
-}
+export const WARM: DeskCommand<WarmOptions> = { name: "warm", use: "work", read: readWarm, run: warm };
 
-async function warm(
-  options: WarmOptions,
-  { desk, world, quiet, write }: AtDesk,
-  input: AsyncIterable<string | Buffer>,
-): Promise<number> {
-  const listed = options.fromInput ? referencesIn(await readInput(input)) : [];
+async function warm(options: WarmOptions, { desk, world, quiet, write }: AtDesk): Promise<number> {
+  const listed = options.fromInput ? referencesIn(await readInput(process.stdin)) : [];
   const { platforms, allTags, wait } = options;
   const asked = {
     references: [...options.references, ...listed],
