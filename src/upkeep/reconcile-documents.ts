@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { errnoOf, isFailure } from "../base/failure.ts";
-import type { Inventory } from "../meta/inventory.ts";
+import type { Inventory, Naming } from "../meta/inventory.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
 import { type ManifestContent, parseManifest } from "../oci/manifest.ts";
 import type { DiskStore } from "../store/disk.ts";
@@ -32,17 +32,18 @@ export class Documents {
   /**
    * Records what the file names, where it is a manifest.
    * @param mediaType as it was decided when the manifest was stored; a document need not say it.
-   * @returns whether it is one.
+   * @returns what it names; undefined where it is none.
    */
-  async link(digest: Digest, sizeBytes: number | undefined, mediaType?: string): Promise<boolean> {
-    if (sizeBytes !== undefined && sizeBytes > MAX_MANIFEST_BYTES) return false;
+  async link(digest: Digest, sizeBytes: number | undefined, mediaType?: string): Promise<Naming | undefined> {
+    if (sizeBytes !== undefined && sizeBytes > MAX_MANIFEST_BYTES) return undefined;
     const bytes = await this.#readDocument(digest);
-    if (bytes === undefined) return false;
+    if (bytes === undefined) return undefined;
     const content = findManifest(bytes, mediaType);
-    if (content === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) return false;
+    if (content === undefined || digestOf(bytes, algorithmOf(digest)) !== digest) return undefined;
     const children = [...content.manifests, ...content.blobs].map((named) => named.digest);
-    this.#parts.inventory.addManifest(digest, content.mediaType, { children, subject: content.subject?.digest });
-    return true;
+    const naming = { children, subject: content.subject?.digest };
+    this.#parts.inventory.addManifest(digest, content.mediaType, naming);
+    return naming;
   }
 
   /** Undefined where the disk would not tell. */

@@ -56,6 +56,8 @@ const ALGORITHMS: readonly DigestAlgorithm[] = ["sha256", "sha512"];
 const SHARDS = 256;
 const ROWS_AT_ONCE = 500;
 const FILES_AT_ONCE = 32;
+/** A list of signatures and such; what is beyond leaves by itself, and not with what it is about. */
+const MAX_EARLY = 50_000;
 /** Each is a dozen statements. */
 const DROPS_AT_ONCE = 20;
 
@@ -72,6 +74,7 @@ export async function reconcile(parts: ReconcileParts, options: ReconcileOptions
       options.onProgress?.(done / (ALGORITHMS.length * SHARDS), report());
     }
   }
+  await work.linkEarly();
   await work.linkKnown();
   return report();
 }
@@ -82,6 +85,7 @@ class Reconciling {
   readonly #slices: Slices;
   readonly #documents: Documents;
   readonly #thorough: boolean;
+  readonly #early: Digest[] = [];
 
   constructor(parts: ReconcileParts, { signal, thorough }: ReconcileOptions) {
     this.#parts = parts;
@@ -198,8 +202,13 @@ class Reconciling {
 
   async #link({ digest, sizeBytes }: Found): Promise<void> {
     if (this.#parts.inventory.findMediaType(digest) !== undefined) return;
-    if (await this.#documents.link(digest, sizeBytes)) this.counts.linked += 1;
+    const naming = await this.#documents.link(digest, sizeBytes);
     this.#slices.refresh();
+    if (naming === undefined) return;
+    this.counts.linked += 1;
+    const { subject } = naming;
+    if (subject === undefined || this.#parts.inventory.findSize(subject) !== undefined) return;
+    if (this.#early.length < MAX_EARLY) this.#early.push(digest);
   }
 
   async #drop(digests: readonly Digest[]): Promise<void> {
@@ -219,13 +228,21 @@ class Reconciling {
     }
   }
 
+  /** What is about something that had no row then. */
+  async linkEarly(): Promise<void> {
+    for (const digest of this.#early) {
+      await this.#documents.link(digest, undefined);
+      await this.#slices.pass();
+    }
+  }
+
   /** Manifests that an older format knew, without what they name. */
   async linkKnown(): Promise<void> {
     let after = "";
     for (;;) {
       const page = this.#parts.inventory.findUnlinked(after, ROWS_AT_ONCE);
       for (const { digest, mediaType } of page) {
-        if (await this.#documents.link(digest, undefined, mediaType)) this.counts.linked += 1;
+        if ((await this.#documents.link(digest, undefined, mediaType)) !== undefined) this.counts.linked += 1;
         await this.#slices.pass();
       }
       const last = page.at(-1);
