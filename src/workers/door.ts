@@ -99,6 +99,11 @@ export class Door {
       return this.#serial;
     },
     remove: ({ digest }) => this.#remove(digest),
+    discard: async ({ digest }) => {
+      this.#side.shelf.forget(digest);
+      await this.#side.store.remove(digest);
+      this.#drop(digest);
+    },
   };
 
   readonly take: { readonly [K in Handled]: (value: DoorPosts[K]) => void } = {

@@ -33,6 +33,8 @@ export interface DoorAsks {
   /** The number to end the pass by. */
   takePass(asked: { place: Place }): Promise<number | undefined>;
   remove(asked: { digest: Digest }): Promise<void>;
+  /** It looks as it should, and cannot be read. */
+  discard(asked: { digest: Digest }): Promise<void>;
 }
 
 /** What a front tells the origin side. */

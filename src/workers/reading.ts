@@ -10,6 +10,7 @@ import type { Inventory } from "../meta/inventory.ts";
 import type { Pages } from "../mirror/aged.ts";
 import type { Capacity } from "../mirror/capacity.ts";
 import { LocalPasses, type Passes } from "../mirror/passes.ts";
+import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { isAbsence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
@@ -43,12 +44,13 @@ export function inventoryThrough(
 export function storeThrough(
   door: Door,
   store: BlobStore,
-): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> {
+): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> & { discard(digest: Digest): Promise<void> } {
   return {
     has: (digest) => store.has(digest),
     open: (digest, sizeBytes) => store.open(digest, sizeBytes),
     read: (digest, limitBytes) => store.read(digest, limitBytes),
     remove: (digest) => door.ask("remove", { digest }),
+    discard: (digest) => door.ask("discard", { digest }),
     ingest: neverHere,
   };
 }
