@@ -3,6 +3,7 @@
  * operations of the admin API that ask for it.
  */
 import type { Operation } from "./api/operation.ts";
+import { scrubOperations } from "./api/scrub.ts";
 import type { Clock } from "./base/clock.ts";
 import type { Notices } from "./base/notices.ts";
 import type { Config } from "./config/schema.ts";
@@ -24,6 +25,7 @@ import type { Shelf } from "./mirror/shelf.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
+import { Truth } from "./upkeep/truth.ts";
 import { openWarming } from "./warming.ts";
 
 export interface CareParts {
@@ -67,7 +69,13 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
-  const keepers: Keeper[] = [writerOfUses(parts), new IndexCare(parts), new Leftovers(parts), openWarming(parts)];
+  const keepers: Keeper[] = [
+    writerOfUses(parts),
+    new IndexCare(parts),
+    new Leftovers(parts),
+    keeperOfTruth(parts),
+    openWarming(parts),
+  ];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),
     start() {
@@ -76,6 +84,16 @@ export function openCare(parts: CareParts): Care {
     async stop() {
       for (const keeper of keepers.toReversed()) await keeper.stop?.();
     },
+  };
+}
+
+function keeperOfTruth(parts: CareParts): Keeper {
+  const truth = new Truth(parts);
+  parts.usage.onUsed = (digests) => truth.used(digests);
+  return {
+    operations: scrubOperations({ ...parts, scrub: truth.scrub, moments: () => truth.moments }),
+    start: () => truth.start(),
+    stop: () => truth.stop(),
   };
 }
 

@@ -56,6 +56,7 @@ interface RunningFront {
   readonly origin: RemoteOrigin;
   counts: FrontAsks["counts"];
   relay(kind: keyof MirrorNotices): void;
+  condemn(condemned: FrontPosts["condemned"]): void;
   stop(graceMs: number): Promise<void>;
 }
 
@@ -89,6 +90,7 @@ const take: { readonly [K in keyof FrontPosts]: (value: FrontPosts[K], handle?: 
   absence: forOrigin("absence"),
   trouble: forOrigin("trouble"),
   filling: forOrigin("filling"),
+  condemned: (value) => onFront((running) => running.condemn(value)),
   relay: ({ kind }) => onFront((running) => running.relay(kind)),
   stop: ({ graceMs }) => {
     const end = () => door.post("counts", [], () => process.exit());
@@ -161,6 +163,11 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
   return {
     origin,
     relay,
+    condemn({ digest, reason, identity }) {
+      stored.disown(digest, reason, identity);
+      fills.condemned(digest, reason);
+      shelf.forget(digest);
+    },
     counts: () => metrics.values(),
     async stop(graceMs) {
       await listener.stop(graceMs);

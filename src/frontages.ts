@@ -91,6 +91,9 @@ export function openFronts(config: Config, parts: FrontageParts) {
   memory.troubles.onChange((key, value) =>
     fronts.tell("trouble", { key, value: value === undefined ? undefined : troubleText(value) }),
   );
+  notices.on("blobDamaged", ({ digest, reason, identity }) => {
+    if (identity !== undefined) fronts.tell("condemned", { digest, reason, identity });
+  });
   notices.on("fillStarted", ({ digest }) => fillings.changed(digest as Digest));
   notices.on("fillEnded", ({ digest }) => fillings.changed(digest as Digest));
 

@@ -53,6 +53,8 @@ export interface ScrubFact extends ScrubCounts {
 export interface DamageNotices {
   /** A stored blob turned out to be damaged; it is fetched again when somebody asks for it. */
   blobDamaged: DamageFact;
+  /** An earlier process read everything, at this moment (epoch milliseconds). Told once, at the start. */
+  scrubRemembered: { readonly endedAt: number };
   /** Everything that is stored was read. */
   scrubEnded: ScrubFact;
 }

@@ -17,6 +17,7 @@ import { errorFields } from "./fault-fields.ts";
 import { LineGatherer } from "./gather.ts";
 import { readable } from "./readable.ts";
 import { redact } from "./redact.ts";
+import { logTruth } from "./truth-log.ts";
 
 /** A logger that also takes lines which were put together elsewhere. */
 export type Log = Logger & { writeLine(line: string): void };
@@ -202,6 +203,7 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
           );
       },
     ),
+    ...logTruth(log, notices),
     notices.on("backgroundFailed", ({ what, cause }) => {
       log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
     }),

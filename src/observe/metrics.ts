@@ -17,6 +17,7 @@ import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { CircuitState } from "../upstream/endpoints/circuit.ts";
 import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
+import { tallyTruth } from "./truth-metrics.ts";
 
 /** States that no fact tells. Called at every scrape; must not throw. */
 export interface MetricGauges {
@@ -165,6 +166,7 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
     notices.on("storageDegraded", () => degraded.set(1)),
     notices.on("storageHealed", () => degraded.set(0)),
     notices.on("answerRescued", () => rescues.inc()),
+    ...tallyTruth(register, notices),
     notices.on("workerEnded", () => workerEnds.inc()),
     notices.on("warmed", ({ images, failedImages, fetchedBytes, brokenOff }) => {
       const outcome = brokenOff ? "broken off" : failedImages > 0 ? "failed" : "done";

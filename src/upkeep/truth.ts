@@ -7,16 +7,19 @@ import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/failure.ts";
 import type { CronText } from "../config/cron.ts";
 import type { Database } from "../meta/database.ts";
+import type { Inventory } from "../meta/inventory.ts";
 import { Verified } from "../meta/verified.ts";
+import type { Digest } from "../oci/digest.ts";
+import { Documents } from "./reconcile-documents.ts";
 import { Schedule } from "./schedule.ts";
 import { Scrub } from "./scrub.ts";
 import { Verifier } from "./verify.ts";
 import { ServedChecks } from "./verify-served.ts";
 import type { VerdictParts } from "./verify-verdict.ts";
 
-export interface TruthParts extends Omit<VerdictParts, "verified" | "inventory"> {
+export interface TruthParts extends Omit<VerdictParts, "verified" | "inventory" | "onAdopted"> {
   readonly database: Database;
-  readonly inventory: VerdictParts["inventory"] & { readonly blobs: number; readonly bytes: number };
+  readonly inventory: VerdictParts["inventory"] & Pick<Inventory, "blobs" | "bytes" | "addManifest">;
   readonly config: {
     readonly cache: { readonly scrub: { readonly schedule: CronText | null; readonly bandwidth: number | null } };
   };
@@ -45,18 +48,24 @@ export class Truth {
     this.#clock = clock;
     this.#verifier = new Verifier(clock);
     this.#verified = new Verified(parts.database);
-    const own = { ...parts, verified: this.#verified, verifier: this.#verifier };
+    const documents = new Documents(parts, parts.signal);
+    const own = {
+      ...{ ...parts, verified: this.#verified, verifier: this.#verifier },
+      onAdopted: (digest: Digest, sizeBytes: number) => documents.link(digest, sizeBytes),
+    };
     this.scrub = new Scrub(own);
     this.#served = new ServedChecks({ ...own, bandwidth: config.cache.scrub.bandwidth });
   }
 
-  /** When the last scrub came to its end, epoch milliseconds. */
-  get lastEndedAt(): number | undefined {
-    return this.#verified.lastEndedAt;
+  /** When the last scrub came to its end, and when one begins by itself; epoch milliseconds. */
+  get moments(): { readonly lastEndedAt: number | undefined; readonly nextAt: number | undefined } {
+    return { lastEndedAt: this.#verified.lastEndedAt, nextAt: this.#schedule?.nextAt };
   }
 
   start(): void {
     const { config, notices } = this.#parts;
+    const endedAt = this.#verified.lastEndedAt;
+    if (endedAt !== undefined) notices.emit("scrubRemembered", { endedAt });
     const { schedule: cron } = config.cache.scrub;
     if (cron === null) return;
     const lastRunAt = this.#verified.lastStartedAt;

@@ -11,6 +11,7 @@ import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Fetched, Sighting } from "../mirror/origin.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
+import type { FileIdentity } from "../store/condemned.ts";
 import type { Absence, BlobHead } from "../upstream/upstream.ts";
 import type { ErrorText } from "./failures.ts";
 
@@ -94,6 +95,8 @@ export interface FrontPosts {
   readonly absence: Entry<RememberedAbsence>;
   readonly trouble: Entry<TroubleText>;
   readonly filling: Entry<Place>;
+  /** A stored file was found damaged: nobody reads it any more. */
+  readonly condemned: { readonly digest: Digest; readonly reason: string; readonly identity: FileIdentity };
   readonly relay: { readonly kind: keyof MirrorNotices };
   readonly stop: { readonly graceMs: number };
 }

@@ -74,6 +74,12 @@ export class RemoteFills {
     this.#byId.get(id)?.fail(errorOfText(error));
   }
 
+  /** What was stored was found damaged: who still reads it here, from the file that was being written, must stop. */
+  condemned(digest: Digest, reason: string): void {
+    const failure = new Failure("corrupt", `the stored blob ${reason}`);
+    for (const fill of this.#byId.values()) fill.condemn(digest, failure);
+  }
+
   /** The fill has ended at the origin side: who comes now finds it stored, or begins another. */
   ended(digest: Digest): void {
     this.#joinable.delete(digest);
@@ -172,6 +178,12 @@ class RemoteFill implements Watched {
     this.#events.settle();
     this.#ready.reject(error);
     this.#wake();
+  }
+
+  /** One that is still being written is another file than the one that was stored. */
+  condemn(digest: Digest, failure: Failure): void {
+    if (digest === this.#digest && this.#file !== undefined && this.#visibleBytes === this.#sizeBytes)
+      this.fail(failure);
   }
 
   visible(): number {

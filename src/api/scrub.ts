@@ -1,0 +1,192 @@
+/**
+ * Scrubs by the admin API: how it stands with them, and one that is begun or watched as it goes.
+ *
+ * Who begins one and leaves ends it; it goes on where it was the next time. Who joins one that runs only watches.
+ */
+import * as z from "zod";
+import { type Clock, pause } from "../base/clock.ts";
+import { Failure } from "../base/failure.ts";
+import type { Notices } from "../base/notices.ts";
+import type { DamageFact } from "../mirror/damage.ts";
+import type { MirrorNotices } from "../mirror/notices.ts";
+import { type ReconcileParts, type ReconcileReport, reconcile } from "../upkeep/reconcile.ts";
+import type { Scrub, ScrubProgress, ScrubReport } from "../upkeep/scrub.ts";
+import { type ApiCall, type ApiEvent, eventOperation, jsonOperation, type Operation } from "./operation.ts";
+
+export interface ScrubOperationParts extends ReconcileParts {
+  readonly scrub: Pick<Scrub, "run" | "progress" | "report" | "isUnfinished">;
+  /** Epoch milliseconds. */
+  readonly moments: () => { readonly lastEndedAt: number | undefined; readonly nextAt: number | undefined };
+  readonly config: { readonly cache: { readonly scrub: { readonly bandwidth: number | null } } };
+  readonly clock: Clock;
+  readonly notices: Notices<MirrorNotices>;
+}
+
+const TOLD_EVERY_MS = 500;
+/** Of what is found between two looks, so many are told one by one; all of them are counted. */
+const MAX_UNTOLD = 1000;
+const MIN_BANDWIDTH = 64 * 1024;
+
+const INPUT = z.strictObject({
+  bandwidth: z
+    .int()
+    .min(MIN_BANDWIDTH)
+    .nullable()
+    .optional()
+    .describe("Bytes read per second at most; null = no limit; default as configured"),
+  rebuild: z.boolean().optional().describe("First make the index agree with the files, and read all manifests into it"),
+  restart: z.boolean().optional().describe("Begin anew, where an earlier one was stopped half way"),
+  join: z.boolean().optional().describe("Watch the one that runs, if one does"),
+});
+
+type Input = z.output<typeof INPUT>;
+
+const COUNTS = {
+  blobs: z.int().describe("Read so far"),
+  bytes: z.int(),
+  damaged: z.int().describe("Files that were wrong, and are no longer in the store"),
+  damagedBytes: z.int(),
+  missing: z.int().describe("Rows of the index whose file was gone"),
+  adopted: z.int().describe("Good files that the index did not know"),
+  adoptedBytes: z.int(),
+  strays: z.int().describe("What lies among the blobs and is none; left as it is"),
+  unchecked: z.int().describe("What could not be read for want of memory or descriptors"),
+};
+
+const STATE = z.object({
+  running: z.object({ ...COUNTS, totalBlobs: z.int(), totalBytes: z.int() }).nullable(),
+  unfinished: z.boolean().describe("One was stopped half way; the next goes on there"),
+  lastEndedAt: z.string().nullable().describe("ISO 8601: when the last one had read everything"),
+  nextAt: z.string().nullable().describe("ISO 8601: when one begins by itself"),
+});
+
+/** What is told while it goes on. `done` has the report. */
+export type ScrubEvent =
+  | ({ readonly event: "progress" } & ScrubProgress)
+  | ({ readonly event: "damage" } & DamageFact)
+  /** Of the rebuild: from 0 to 1. */
+  | { readonly event: "index"; readonly done: number };
+
+export interface ScrubResult extends ScrubReport {
+  /** Where the index was rebuilt. */
+  readonly index?: ReconcileReport;
+}
+
+export function scrubOperations(parts: ScrubOperationParts): readonly Operation[] {
+  const state = jsonOperation<object>({
+    method: "GET",
+    path: "/api/v1/scrub",
+    summary: "Whether a scrub runs, how far it has come, and when the last one ended",
+    input: z.object({}),
+    answers: "json",
+    output: STATE,
+    run: () => {
+      const { lastEndedAt, nextAt } = parts.moments();
+      return {
+        running: parts.scrub.progress ?? null,
+        unfinished: parts.scrub.isUnfinished,
+        lastEndedAt: timeText(lastEndedAt),
+        nextAt: timeText(nextAt),
+      };
+    },
+  });
+  const begin = eventOperation<Input>({
+    method: "POST",
+    path: "/api/v1/scrub",
+    summary: "Reads everything that is stored, takes out what is damaged, and makes index and files agree",
+    input: INPUT,
+    answers: "events",
+    run: (input, call) => run(parts, input, call),
+  });
+  return [state, begin];
+}
+
+async function* run(parts: ScrubOperationParts, input: Input, call: ApiCall): AsyncGenerator<ApiEvent> {
+  const { scrub, config } = parts;
+  const joined = scrub.report;
+  if (joined !== undefined && input.join === true) {
+    yield* watch(parts, joined, call.signal, {});
+    return;
+  }
+  if (joined !== undefined) throw new Failure("overloaded", refusal(scrub.progress));
+  const left = new AbortController();
+  const signal = AbortSignal.any([call.signal, left.signal]);
+  let work: Promise<unknown> = Promise.resolve();
+  try {
+    let index: ReconcileReport | undefined;
+    if (input.rebuild === true) {
+      let done = 0;
+      const onProgress = (part: number) => {
+        done = part;
+      };
+      const rebuilding = reconcile(parts, { signal, thorough: true, onProgress });
+      work = rebuilding;
+      rebuilding.catch(() => {});
+      for await (const _ of ticks(parts.clock, rebuilding, signal)) yield { event: "index", done };
+      index = await rebuilding;
+    }
+    const bandwidth = input.bandwidth === undefined ? config.cache.scrub.bandwidth : input.bandwidth;
+    const report = scrub.run({ bandwidth, signal, restart: input.restart ?? false });
+    work = report;
+    report.catch(() => {});
+    yield* watch(parts, report, signal, index === undefined ? {} : { index });
+  } finally {
+    left.abort(new Failure("overloaded", "whoever asked for the scrub has left"));
+    await work.catch(() => {});
+  }
+}
+
+async function* watch(
+  { scrub, clock, notices }: ScrubOperationParts,
+  report: Promise<ScrubReport>,
+  signal: AbortSignal,
+  more: { readonly index?: ReconcileReport },
+): AsyncGenerator<ApiEvent> {
+  let untold: DamageFact[] = [];
+  const end = notices.on("blobDamaged", (fact) => {
+    if (fact.foundBy === "scrub" && untold.length < MAX_UNTOLD) untold.push(fact);
+  });
+  const told = (): ApiEvent[] => {
+    const events = untold.map((fact) => ({ event: "damage", ...fact }));
+    untold = [];
+    return events;
+  };
+  try {
+    for await (const _ of ticks(clock, report, signal)) {
+      yield* told();
+      const { progress } = scrub;
+      if (progress !== undefined) yield { event: "progress", ...progress };
+    }
+    const result = await report;
+    yield* told();
+    yield { event: "done", result: { ...result, ...more } };
+  } finally {
+    end();
+  }
+}
+
+/** Until the work is over, however it ends. @throws the signal's reason. */
+async function* ticks(clock: Clock, work: Promise<unknown>, signal: AbortSignal): AsyncGenerator<void> {
+  const over = work.then(
+    () => true,
+    () => true,
+  );
+  for (;;) {
+    const waiting = new AbortController();
+    const wait = pause(clock, TOLD_EVERY_MS, AbortSignal.any([signal, waiting.signal])).then(() => false);
+    wait.catch(() => {});
+    const isOver = await Promise.race([over, wait]);
+    waiting.abort();
+    if (isOver) return;
+    yield;
+  }
+}
+
+function refusal(progress: ScrubProgress | undefined): string {
+  const state = progress === undefined ? "" : `, ${progress.blobs} of ${progress.totalBlobs} blobs are read`;
+  return `a scrub is already running${state}; ask to join it to see how it goes`;
+}
+
+function timeText(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString();
+}
