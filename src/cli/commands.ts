@@ -10,6 +10,8 @@ import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
 import type { Given } from "./flags.ts";
+import { SCRUB } from "./scrub.ts";
+import { describeScrub, SCRUB_COMMAND, SCRUB_SUMMARY } from "./scrub-options.ts";
 import { WARM } from "./warm.ts";
 import { describeWarm, WARM_COMMAND, WARM_SUMMARY } from "./warm-options.ts";
 import type { World } from "./world.ts";
@@ -31,6 +33,13 @@ export const COMMANDS: readonly Command[] = [
   { usage: BENCH_COMMAND, summary: BENCH_SUMMARY, flags: benchFlags, run: bench },
   { usage: CHECK_COMMAND, summary: CHECK_SUMMARY, flags: checkFlags, run: check, json: "alone" },
   { usage: DOCTOR_COMMAND, summary: DOCTOR_SUMMARY, flags: doctorFlags, run: doctor, json: "alone" },
+  {
+    usage: SCRUB_COMMAND,
+    summary: SCRUB_SUMMARY,
+    flags: (command) => describeScrub(deskFlags(command)),
+    run: (given, world) => runAtDesk(SCRUB, given, world),
+    json: "alone",
+  },
   {
     usage: WARM_COMMAND,
     summary: WARM_SUMMARY,
