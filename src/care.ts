@@ -2,6 +2,7 @@
  * What looks after the store beside answering clients, put together: room, truth, pins, warming, travel; and the
  * operations of the admin API that ask for it.
  */
+import { openCatalogue } from "./api/catalogue.ts";
 import type { Operation } from "./api/operation.ts";
 import { scrubOperations } from "./api/scrub.ts";
 import type { Clock } from "./base/clock.ts";
@@ -75,6 +76,7 @@ export function openCare(parts: CareParts): Care {
     new Leftovers(parts),
     keeperOfTruth(parts),
     openWarming(parts),
+    openCatalogue(parts),
   ];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),

@@ -1,0 +1,50 @@
+/**
+ * Operations on what is stored, as images: listed, inspected, pinned, purged.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Notices } from "../base/notices.ts";
+import type { Database } from "../meta/database.ts";
+import type { Holdings } from "../meta/holdings.ts";
+import { Images } from "../meta/images.ts";
+import type { Inventory } from "../meta/inventory.ts";
+import { Pins } from "../meta/pins.ts";
+import type { Repositories } from "../meta/repositories.ts";
+import type { MirrorNotices } from "../mirror/notices.ts";
+import type { BlobStore } from "../store/blobstore.ts";
+import { imagesOperation } from "./images.ts";
+import { Narrowing } from "./narrowing.ts";
+import type { Operation } from "./operation.ts";
+import { pinOperations } from "./pins.ts";
+
+export interface CatalogueParts {
+  readonly database: Database;
+  readonly repositories: Repositories;
+  readonly inventory: Inventory;
+  readonly holdings: Holdings;
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly notices: Notices<MirrorNotices>;
+  readonly signal: AbortSignal;
+}
+
+export interface Catalogue {
+  readonly operations: readonly Operation[];
+  /** Makes good what the mirror had no time for when it ended. */
+  start(): void;
+  /** After `signal` aborted: resolves when nothing runs any more. */
+  stop(): Promise<void>;
+}
+
+export function openCatalogue(parts: CatalogueParts): Catalogue {
+  const { database, repositories, store } = parts;
+  const images = new Images(database);
+  const pins = new Pins(database, repositories);
+  const read = store.read.bind(store);
+  const narrowing = new Narrowing({ ...parts, pins, read });
+  const all = { ...parts, images, pins, narrowing, read };
+  return {
+    operations: [imagesOperation(all), ...pinOperations(all)],
+    start: () => void narrowing.refresh(),
+    stop: () => narrowing.refresh(),
+  };
+}
