@@ -3,24 +3,34 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Notices } from "../base/notices.ts";
+import { type Config, upstreamsOf } from "../config/schema.ts";
 import type { Database } from "../meta/database.ts";
+import type { Graph } from "../meta/graph.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import { Images } from "../meta/images.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import { Pins } from "../meta/pins.ts";
+import { Relations } from "../meta/relations.ts";
 import type { Repositories } from "../meta/repositories.ts";
+import type { Tags } from "../meta/tags.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
+import type { Shelf } from "../mirror/shelf.ts";
 import type { BlobStore } from "../store/blobstore.ts";
+import { imageOperation } from "./image.ts";
 import { imagesOperation } from "./images.ts";
 import { Narrowing } from "./narrowing.ts";
 import type { Operation } from "./operation.ts";
 import { pinOperations } from "./pins.ts";
 
 export interface CatalogueParts {
+  readonly config: Config;
   readonly database: Database;
   readonly repositories: Repositories;
   readonly inventory: Inventory;
   readonly holdings: Holdings;
+  readonly tags: Tags;
+  readonly graph: Graph;
+  readonly shelf: Shelf;
   readonly store: BlobStore;
   readonly clock: Clock;
   readonly notices: Notices<MirrorNotices>;
@@ -41,9 +51,14 @@ export function openCatalogue(parts: CatalogueParts): Catalogue {
   const pins = new Pins(database, repositories);
   const read = store.read.bind(store);
   const narrowing = new Narrowing({ ...parts, pins, read });
-  const all = { ...parts, images, pins, narrowing, read };
+  const upstreams = upstreamsOf(parts.config);
+  const all = {
+    ...{ ...parts, images, pins, narrowing, read, relations: new Relations(database) },
+    freshnessOf: (upstream: string) => upstreams.get(upstream)?.freshness,
+    now: () => parts.clock.now(),
+  };
   return {
-    operations: [imagesOperation(all), ...pinOperations(all)],
+    operations: [imagesOperation(all), imageOperation(all), ...pinOperations(all)],
     start: () => void narrowing.refresh(),
     stop: () => narrowing.refresh(),
   };

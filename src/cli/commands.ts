@@ -9,6 +9,7 @@ import type { Command } from "./command.ts";
 import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
+import { inspectCommand } from "./inspect.ts";
 import { lsCommand } from "./ls.ts";
 import { pinCommand } from "./pin.ts";
 import { SCRUB } from "./scrub.ts";
@@ -19,6 +20,7 @@ import { describeWarm, WARM_COMMAND, WARM_SUMMARY } from "./warm-options.ts";
 
 export const COMMANDS: readonly Command[] = [
   lsCommand,
+  inspectCommand,
   pinCommand,
   unpinCommand,
   { usage: BENCH_COMMAND, summary: BENCH_SUMMARY, flags: benchFlags, run: bench },
