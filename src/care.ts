@@ -2,6 +2,8 @@
  * What looks after the store beside answering clients, put together: room, truth, pins, warming, travel; and the
  * operations of the admin API that ask for it.
  */
+
+import { bundleOperations } from "./api/bundles.ts";
 import { openCatalogue } from "./api/catalogue.ts";
 import type { Operation } from "./api/operation.ts";
 import { scrubOperations } from "./api/scrub.ts";
@@ -13,6 +15,7 @@ import type { Graph } from "./meta/graph.ts";
 import type { Holdings } from "./meta/holdings.ts";
 import type { Inventory } from "./meta/inventory.ts";
 import type { IndexAccess } from "./meta/recovery.ts";
+import { Relations } from "./meta/relations.ts";
 import type { Repositories } from "./meta/repositories.ts";
 import type { Tags } from "./meta/tags.ts";
 import type { Usage } from "./meta/usage.ts";
@@ -77,6 +80,7 @@ export function openCare(parts: CareParts): Care {
     keeperOfTruth(parts),
     openWarming(parts),
     openCatalogue(parts),
+    traveller(parts),
   ];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),
@@ -97,6 +101,12 @@ function keeperOfTruth(parts: CareParts): Keeper {
     start: () => truth.start(),
     stop: () => truth.stop(),
   };
+}
+
+function traveller(parts: CareParts): Keeper {
+  const relations = new Relations(parts.database);
+  const upstreams = parts.sources.all.map(({ name }) => name);
+  return { operations: bundleOperations({ ...parts, relations, upstreams }) };
 }
 
 /** So much of what was used may be forgotten by a crash. */

@@ -9,6 +9,8 @@ import type { Command } from "./command.ts";
 import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
+import { exportCommand } from "./export.ts";
+import { importCommand } from "./import.ts";
 import { inspectCommand } from "./inspect.ts";
 import { lsCommand } from "./ls.ts";
 import { pinCommand } from "./pin.ts";
@@ -40,6 +42,8 @@ export const COMMANDS: readonly Command[] = [
     run: (given, world) => runAtDesk(WARM, given, world),
     json: "alone before words",
   },
+  exportCommand,
+  importCommand,
 ];
 
 export function nameOf({ usage }: Command): string {

@@ -1,0 +1,179 @@
+/**
+ * Travel without a network, asked of the admin API: a bundle of stored images as a tar stream, an archive taken in, and
+ * the digests of all that is stored, so that the other side need not send that.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import { Failure } from "../base/failure.ts";
+import { streamBundle } from "../bundle/export.ts";
+import { type ImportParts, type ImportProgress, type ImportResult, importArchive } from "../bundle/import.ts";
+import { parseImageName, parsePlace } from "../bundle/names.ts";
+import { type PlanParts, planBundle } from "../bundle/plan.ts";
+import { parsePublicKey } from "../bundle/signature.ts";
+import type { Relations } from "../meta/relations.ts";
+import { parseDigest } from "../oci/digest.ts";
+import { parsePlatform } from "../oci/platform.ts";
+import type { DiskStore } from "../store/disk.ts";
+import { eventOperation, jsonOperation, type Operation, streamOperation } from "./operation.ts";
+import { queryNumber } from "./query.ts";
+
+export interface BundleParts extends PlanParts, ImportParts {
+  readonly store: DiskStore;
+  readonly inventory: PlanParts["inventory"] & ImportParts["inventory"];
+  readonly graph: PlanParts["graph"] & ImportParts["graph"];
+  readonly tags: PlanParts["tags"] & ImportParts["tags"];
+  readonly relations: PlanParts["relations"] & Relations;
+  /** The versioned directory below `cache.dir`. */
+  readonly root: string;
+  readonly upstreams: readonly string[];
+}
+
+const reference = z.string().min(1).max(600);
+const digest = z.string().max(200);
+
+const exportInput = z.object({
+  references: z.array(reference).min(1).max(20_000).describe("Images, as Docker writes them"),
+  platforms: z.array(z.string().max(200)).max(50).default([]).describe("linux/amd64, …; none is all of them"),
+  have: z.array(digest).max(100_000).default([]).describe("Digests that are left out: the other side has them"),
+  since: digest.optional().describe("Digest of the contents of the bundle that brought them there"),
+});
+
+const importInput = z.object({
+  as: z.string().max(400).optional().describe("The repository of what has a tag alone for a name, or none"),
+  verifyKey: z.string().max(10_000).optional().describe("Public Ed25519 key (PEM): only what is signed by it is taken"),
+});
+
+const progress = z.object({
+  readBytes: z.number(),
+  totalBytes: z.number().optional().describe("Of a bundle, which says what it carries"),
+  takenBlobs: z.number(),
+});
+
+const importDone = z.object({
+  signature: z.enum(["verified", "not checked", "none"]),
+  createdAt: z.string().nullable().describe("Of a bundle"),
+  references: z.array(
+    z.object({
+      name: z.string(),
+      digest: z.string(),
+      tag: z.enum(["named", "newer here"]).describe("newer here: the upstream said something else later; it stays"),
+      served: z.boolean().describe("false: no upstream of that name is configured"),
+    }),
+  ),
+  taken: z.object({ blobs: z.number(), bytes: z.number() }),
+  knownBlobs: z.number().describe("Of the archive, that were stored before"),
+  notes: z.array(z.string()),
+});
+
+export type ImportDone = z.output<typeof importDone>;
+
+const inventoryOutput = z.object({ digests: z.array(z.string()), next: z.string().nullable() });
+
+const PROGRESS_MS = 500;
+
+export function bundleOperations(parts: BundleParts): Operation[] {
+  let cleared: Promise<void> | undefined;
+  const spoolDirectory = join(parts.root, "import");
+  return [
+    streamOperation({
+      method: "POST",
+      path: "/api/v1/export",
+      summary: "A bundle of stored images: an OCI image layout in a tar archive, its contents first.",
+      answers: "stream",
+      contentTypes: ["application/x-tar"],
+      input: exportInput,
+      async run(input, { signal }) {
+        const plan = await planBundle(parts, {
+          references: input.references.map((text) => parseImageName(text)),
+          platforms: input.platforms.map(parsePlatform),
+          have: new Set(input.have.map(parseDigest)),
+          since: input.since === undefined ? undefined : parseDigest(input.since),
+          createdAt: parts.clock.now(),
+        });
+        return { contentType: "application/x-tar", ...streamBundle(parts.store, plan, signal) };
+      },
+    }),
+    eventOperation({
+      method: "POST",
+      path: "/api/v1/import",
+      summary: "Takes in a bundle, any OCI image layout, or an archive of docker save: tar, also with gzip or zstd.",
+      answers: "events",
+      takesStream: true,
+      tells: { progress, done: importDone },
+      input: importInput,
+      async *run(input, { signal, body }) {
+        if (body === undefined) throw new Failure("invalid", "there is no archive");
+        const options = {
+          verifyKey: input.verifyKey === undefined ? undefined : parsePublicKey(input.verifyKey),
+          as: input.as === undefined ? undefined : parsePlace(input.as),
+          ...{ spoolDirectory, signal },
+        };
+        // What a crash has left there.
+        cleared ??= rm(spoolDirectory, { recursive: true, force: true });
+        await cleared;
+        let latest: ImportProgress | undefined;
+        const work = importArchive(parts, body, options, (told) => {
+          latest = told;
+        });
+        work.catch(() => {});
+        try {
+          for (;;) {
+            const result = await settledWithin(parts, work);
+            if (result !== undefined) {
+              yield { event: "done", result: doneOf(result, parts.upstreams) };
+              return;
+            }
+            if (latest !== undefined) yield { event: "progress", ...latest };
+          }
+        } finally {
+          // Whoever has left aborted the signal: nothing of it runs when this is over.
+          body.destroy();
+          await work.catch(() => {});
+        }
+      },
+    }),
+    jsonOperation({
+      method: "GET",
+      path: "/api/v1/inventory",
+      summary: "Digests of all that is stored, in their order: what an export for this side can leave out.",
+      answers: "json",
+      input: z.object({
+        after: z.string().max(200).default("").describe("The last digest of the page before"),
+        limit: queryNumber("How many at most", 10_000, { most: 50_000 }),
+      }),
+      output: inventoryOutput,
+      run({ after, limit }) {
+        const digests = parts.relations.digestsAfter(after === "" ? "" : parseDigest(after), limit);
+        return { digests, next: digests.length < limit ? null : (digests.at(-1) ?? null) };
+      },
+    }),
+  ];
+}
+
+async function settledWithin({ clock }: BundleParts, work: Promise<ImportResult>): Promise<ImportResult | undefined> {
+  const { promise: later, resolve } = Promise.withResolvers<undefined>();
+  const cancel = clock.after(PROGRESS_MS, () => resolve(undefined));
+  try {
+    return await Promise.race([work, later]);
+  } finally {
+    cancel();
+  }
+}
+
+function doneOf(result: ImportResult, upstreams: readonly string[]): ImportDone {
+  const { signature, createdAt, references, taken, knownBlobs, notes } = result;
+  return {
+    signature,
+    createdAt: createdAt === undefined ? null : new Date(createdAt).toISOString(),
+    references: references.map((one) => ({ ...one, served: upstreams.includes(upstreamOf(one.name)) })),
+    taken,
+    knownBlobs,
+    notes: [...notes],
+  };
+}
+
+/** Names are in full form here. */
+function upstreamOf(name: string): string {
+  return name.slice(0, name.indexOf("/"));
+}

@@ -1,0 +1,274 @@
+/**
+ * `wharfinger export`: stored images into a bundle that travels, as one archive or as a directory.
+ *
+ * What is written gets its name when it is whole. A private key is used here and sent nowhere.
+ */
+import { randomBytes } from "node:crypto";
+import { createWriteStream, existsSync, statSync } from "node:fs";
+import { open, readFile, rename, rm } from "node:fs/promises";
+import { type Readable, Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { Argv } from "yargs";
+import { systemClock } from "../base/clock.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
+import type { Contents } from "../bundle/contents.ts";
+import { requireEmpty, unpackInto } from "../bundle/directory.ts";
+import { readPossession } from "../bundle/inventory.ts";
+import { nameText } from "../bundle/names.ts";
+import { type PassedBundle, passBundle } from "../bundle/passing.ts";
+import { parsePrivateKey } from "../bundle/signature.ts";
+import { sizeText } from "../config/units.ts";
+import { digestOf } from "../oci/digest.ts";
+import type { Command } from "./command.ts";
+import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-command.ts";
+import { EXIT } from "./exit.ts";
+import { type Given, invalid, word } from "./flags.ts";
+import { writeDocuments } from "./output.ts";
+import { Progress } from "./progress.ts";
+import { words } from "./words.ts";
+
+interface ExportRequest {
+  readonly references: readonly string[];
+  readonly file: string | undefined;
+  readonly platforms: readonly string[];
+  readonly output: string | undefined;
+  readonly json: string | undefined;
+  readonly since: string | undefined;
+  readonly have: string | undefined;
+  readonly signKey: string | undefined;
+  readonly inventory: boolean;
+}
+
+const SUMMARY = "Write stored images into a bundle for a site without a network";
+
+export const exportCommand: Command = {
+  usage: "export [references..]",
+  summary: SUMMARY,
+  flags,
+  run: (given, world) => runAtDesk(COMMAND, given, world),
+  json: "alone before words",
+};
+
+const COMMAND: DeskCommand<ExportRequest> = { name: "export", use: "look", read, run };
+
+function flags(command: Argv): Argv {
+  const described = deskFlags(command)
+    .usage(`$0 export REFERENCE… -o FILE.tar|DIRECTORY [--config FILE]\n\n${SUMMARY}: an OCI image layout.`)
+    .positional("references", { type: "string", array: true, describe: "Images, as Docker writes them" })
+    .options({
+      output: {
+        type: "string",
+        alias: "o",
+        requiresArg: true,
+        describe: "NAME.tar, a directory, or - for standard output",
+      },
+      file: { type: "string", requiresArg: true, describe: "More references, one a line; - is standard input" },
+      platform: { type: "string", requiresArg: true, describe: "Only these: linux/amd64,linux/arm64" },
+      since: {
+        type: "string",
+        requiresArg: true,
+        describe: "Leave out what this earlier bundle, or its contents, lists",
+      },
+      have: { type: "string", requiresArg: true, describe: "Leave out what this list of digests names (--inventory)" },
+      "sign-key": {
+        type: "string",
+        requiresArg: true,
+        describe: "Private Ed25519 key (PEM) to sign the contents with",
+      },
+      inventory: {
+        type: "boolean",
+        default: false,
+        describe: "Write the digests of all that is stored, and no bundle",
+      },
+    })
+    .example("$0 export alpine:3.20 ghcr.io/org/app:v2 -o ship.tar", "Everything these two need")
+    .example("$0 export --file images.txt -o next.tar --since ship.tar", "Only what is new since then")
+    .example(
+      "$0 export alpine --platform linux/amd64 -o layout/",
+      "skopeo inspect oci:layout:docker.io/library/alpine:latest",
+    )
+    .example("$0 export --inventory -o have.json", "On the other side; then, on this one: --have have.json")
+    .example("openssl genpkey -algorithm ed25519 -out key.pem", "A key for --sign-key")
+    .epilogue("Exit codes: 0 written, 1 failed, 2 bad usage, 3 something is not stored whole (it says what to warm).");
+  return described;
+}
+
+function read(given: Given): ExportRequest {
+  const platform = word("platform", given);
+  const request: ExportRequest = {
+    references: words(given["references"]),
+    file: word("file", given),
+    platforms: platform?.split(",").map((text) => text.trim()) ?? [],
+    output: word("output", given),
+    json: word("json", given),
+    since: word("since", given),
+    have: word("have", given),
+    signKey: word("sign-key", given),
+    inventory: given["inventory"] === true,
+  };
+  if (request.inventory) return request;
+  if (request.output === undefined) throw invalid("--output", "where should the bundle be written?");
+  if (/\.(?:tgz|tar\.\w+)$/.test(request.output)) {
+    throw invalid("--output", "layers are compressed already: expected NAME.tar, a directory, or -");
+  }
+  if (request.references.length === 0 && request.file === undefined) {
+    throw invalid("export", "name what to export, or give --file");
+  }
+  return request;
+}
+
+async function run(request: ExportRequest, at: AtDesk): Promise<number> {
+  if (request.inventory) return await writeInventory(request, at);
+  const { desk, world, quiet } = at;
+  const output = request.output ?? "-";
+  const kind = kindOf(output);
+  if (kind === "directory") await requireEmpty(output);
+  const key =
+    request.signKey === undefined ? undefined : parsePrivateKey(await readText("--sign-key", request.signKey));
+  const since = request.since === undefined ? undefined : await readPossession(request.since);
+  const had = request.have === undefined ? undefined : await readPossession(request.have);
+  const source = await desk.stream("/api/v1/export", {
+    references: [...request.references, ...(await readList(request.file))],
+    platforms: request.platforms,
+    have: [...new Set([...(since?.digests ?? []), ...(had?.digests ?? [])])],
+    since: since?.contents ?? had?.contents,
+  });
+  const bundle = await passBundle(source, key);
+  const progress = new Progress(world.stderr, { clock: systemClock, quiet });
+  let done = 0;
+  const label = kind === "stdout" ? "bundle" : output;
+  const meter = new Transform({
+    transform(chunk: Buffer, _encoding, pass) {
+      done += chunk.length;
+      progress.total({ label, done, total: bundle.lengthBytes });
+      pass(null, chunk);
+    },
+  });
+  try {
+    await write(kind, output, bundle, meter);
+  } finally {
+    progress.end();
+  }
+  const json = resultOf(bundle.contents, {
+    output,
+    bytes: done,
+    signed: key !== undefined,
+    contents: bundle.contentsBytes,
+  });
+  const text = quiet ? "" : textOf(json);
+  if (kind === "stdout") world.stderr.write(text);
+  else writeDocuments({ json: request.json, output: undefined }, { text, json }, world);
+  return EXIT.done;
+}
+
+type Kind = "archive" | "directory" | "stdout";
+
+function kindOf(output: string): Kind {
+  if (output === "-") return "stdout";
+  const isDirectory = existsSync(output) && statSync(output).isDirectory();
+  return output.endsWith(".tar") && !isDirectory ? "archive" : "directory";
+}
+
+async function write(kind: Kind, output: string, { body }: PassedBundle, meter: Transform): Promise<void> {
+  switch (kind) {
+    case "stdout":
+      return await pipeline(body, meter, process.stdout, { end: false });
+    case "directory": {
+      // What fails while it is read must not look like an end.
+      body.on("error", (error) => meter.destroy(error));
+      return await unpackInto(output, body.pipe(meter));
+    }
+    case "archive":
+      return await writeArchive(output, body, meter);
+  }
+}
+
+async function writeArchive(output: string, body: Readable, meter: Transform): Promise<void> {
+  const partial = `${output}.${randomBytes(4).toString("hex")}.partial`;
+  try {
+    await pipeline(body, meter, createWriteStream(partial, { flags: "wx" }));
+    const file = await open(partial, "r+");
+    await file.datasync().finally(() => file.close());
+    await rename(partial, output);
+  } catch (error) {
+    await rm(partial, { force: true });
+    if (isFailure(error)) throw error;
+    throw new Failure("storage", `cannot write ${output}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+async function writeInventory({ output, json }: ExportRequest, { desk, world }: AtDesk): Promise<number> {
+  const digests: string[] = [];
+  let after: string | undefined = "";
+  while (after !== undefined) {
+    const page = (await desk.call("GET", "/api/v1/inventory", { after, limit: 50_000 })) as {
+      digests: string[];
+      next: string | null;
+    };
+    digests.push(...page.digests);
+    after = page.next ?? undefined;
+  }
+  const target = output ?? json ?? "-";
+  writeDocuments({ json: target, output: undefined }, { text: "", json: { digests } }, world);
+  return EXIT.done;
+}
+
+interface ExportResult {
+  readonly format: "wharfinger-export/1";
+  readonly output: string;
+  readonly bytes: number;
+  readonly signed: boolean;
+  readonly contents: string;
+  readonly references: readonly { readonly name: string; readonly digest: string }[];
+  readonly pieces: { readonly all: number; readonly carried: number; readonly carriedBytes: number };
+}
+
+function resultOf(
+  { references, pieces }: Contents,
+  { output, bytes, signed, contents }: { output: string; bytes: number; signed: boolean; contents: Buffer },
+): ExportResult {
+  const carried = pieces.filter((piece) => piece.carried);
+  return {
+    format: "wharfinger-export/1",
+    ...{ output, bytes, signed },
+    contents: digestOf(contents),
+    references: references.map((one) => ({ name: nameText(one), digest: one.digest })),
+    pieces: {
+      all: pieces.length,
+      carried: carried.length,
+      carriedBytes: carried.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    },
+  };
+}
+
+function textOf({ output, bytes, signed, references, pieces }: ExportResult): string {
+  const left = pieces.all - pieces.carried;
+  const rest = left === 0 ? "" : `, ${left} left out: the other side has them`;
+  return [
+    ...references.map(({ name, digest }) => `${name}  ${digest}\n`),
+    `${output}: ${sizeText(bytes)}, ${pieces.carried} pieces${rest}; ${signed ? "signed" : "not signed"}\n`,
+  ].join("");
+}
+
+async function readList(file: string | undefined): Promise<string[]> {
+  if (file === undefined) return [];
+  const text = file === "-" ? await readStdin() : await readText("--file", file);
+  return text
+    .split("\n")
+    .map((line) => line.replace(/(?:^|\s)#.*$/, "").trim())
+    .filter((line) => line !== "");
+}
+
+async function readStdin(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+async function readText(flag: string, file: string): Promise<string> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (error) {
+    throw invalid(flag, messageOf(error));
+  }
+}
