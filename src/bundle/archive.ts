@@ -45,7 +45,8 @@ export async function* readArchive(source: Readable): AsyncGenerator<ArchiveEntr
       const { size } = entry.header;
       budget.announce(size);
       const admitted = admit(entry.header, seen);
-      if (admitted !== undefined) yield { ...admitted, chunks: () => chunksOf(entry) };
+      const chunks = () => chunksOf(entry, (error) => asFailure(failure ?? error));
+      if (admitted !== undefined) yield { ...admitted, chunks };
       // Whatever of it nobody wanted.
       entry.resume();
     }
@@ -132,8 +133,21 @@ function admit(header: Header, seen: Set<string>): Omit<ArchiveEntry, "chunks"> 
   return { name, sizeBytes: linkTo === undefined ? size : 0, linkTo };
 }
 
-async function* chunksOf(entry: AsyncIterable<unknown>): AsyncGenerator<Buffer> {
-  for await (const chunk of entry) if (Buffer.isBuffer(chunk)) yield chunk;
+/** @param explain what reading failed with, in our words. */
+async function* chunksOf(entry: AsyncIterable<unknown>, explain: (error: unknown) => Failure): AsyncGenerator<Buffer> {
+  const chunks = entry[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const { done, value } = await chunks.next().catch((error: unknown) => {
+        throw explain(error);
+      });
+      if (done === true) return;
+      if (Buffer.isBuffer(value)) yield value;
+    }
+  } finally {
+    // Left before its end: the archive is given up.
+    await chunks.return?.();
+  }
 }
 
 /** `./blobs/x` is `blobs/x`. @throws Failure `invalid` for what leads elsewhere. */
