@@ -105,8 +105,7 @@ function keeperOfTruth(parts: CareParts): Keeper {
 
 function traveller(parts: CareParts): Keeper {
   const relations = new Relations(parts.database);
-  const upstreams = parts.sources.all.map(({ name }) => name);
-  return { operations: bundleOperations({ ...parts, relations, upstreams }) };
+  return { operations: bundleOperations({ ...parts, relations, routing: parts.sources.routing }) };
 }
 
 /** So much of what was used may be forgotten by a crash. */

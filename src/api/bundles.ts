@@ -5,16 +5,19 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import { streamBundle } from "../bundle/export.ts";
 import { type ImportParts, type ImportProgress, type ImportResult, importArchive } from "../bundle/import.ts";
-import { parseImageName, parsePlace } from "../bundle/names.ts";
+import { type ImageName, parseImageName, parsePlace } from "../bundle/names.ts";
 import { type PlanParts, planBundle } from "../bundle/plan.ts";
 import { parsePublicKey } from "../bundle/signature.ts";
+import { parseWarmName, routeWarmName } from "../bundle/warm-target.ts";
 import type { Relations } from "../meta/relations.ts";
+import type { Source } from "../mirror/route.ts";
 import { parseDigest } from "../oci/digest.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import type { DiskStore } from "../store/disk.ts";
+import type { RoutingTable } from "../upstream/registries/routing.ts";
 import { eventOperation, jsonOperation, type Operation, streamOperation } from "./operation.ts";
 import { queryNumber } from "./query.ts";
 
@@ -26,7 +29,7 @@ export interface BundleParts extends PlanParts, ImportParts {
   readonly relations: PlanParts["relations"] & Relations;
   /** The versioned directory below `cache.dir`. */
   readonly root: string;
-  readonly upstreams: readonly string[];
+  readonly routing: RoutingTable<Source>;
 }
 
 const reference = z.string().min(1).max(600);
@@ -85,7 +88,7 @@ export function bundleOperations(parts: BundleParts): Operation[] {
       input: exportInput,
       async run(input, { signal }) {
         const plan = await planBundle(parts, {
-          references: input.references.map((text) => parseImageName(text)),
+          references: input.references.map((text) => storedName(parts.routing, text)),
           platforms: input.platforms.map(parsePlatform),
           have: new Set(input.have.map(parseDigest)),
           since: input.since === undefined ? undefined : parseDigest(input.since),
@@ -121,7 +124,7 @@ export function bundleOperations(parts: BundleParts): Operation[] {
           for (;;) {
             const result = await settledWithin(parts, work);
             if (result !== undefined) {
-              yield { event: "done", result: doneOf(result, parts.upstreams) };
+              yield { event: "done", result: doneOf(result, parts.routing) };
               return;
             }
             if (latest !== undefined) yield { event: "progress", ...latest };
@@ -151,6 +154,18 @@ export function bundleOperations(parts: BundleParts): Operation[] {
   ];
 }
 
+/** Where pulls of that name are stored; of a registry that is not configured (any more), where they were. */
+function storedName(routing: RoutingTable<Source>, text: string): ImageName {
+  const name = parseImageName(text);
+  try {
+    const { upstream, repository } = routeWarmName(routing, parseWarmName(text));
+    return { ...name, place: { upstream, repository } };
+  } catch (error) {
+    if (!isFailure(error)) throw error;
+    return name;
+  }
+}
+
 async function settledWithin({ clock }: BundleParts, work: Promise<ImportResult>): Promise<ImportResult | undefined> {
   const { promise: later, resolve } = Promise.withResolvers<undefined>();
   const cancel = clock.after(PROGRESS_MS, () => resolve(undefined));
@@ -161,12 +176,12 @@ async function settledWithin({ clock }: BundleParts, work: Promise<ImportResult>
   }
 }
 
-function doneOf(result: ImportResult, upstreams: readonly string[]): ImportDone {
+function doneOf(result: ImportResult, routing: RoutingTable<Source>): ImportDone {
   const { signature, createdAt, references, taken, knownBlobs, notes } = result;
   return {
     signature,
     createdAt: createdAt === undefined ? null : new Date(createdAt).toISOString(),
-    references: references.map((one) => ({ ...one, served: upstreams.includes(upstreamOf(one.name)) })),
+    references: references.map((one) => ({ ...one, served: routing.find(upstreamOf(one.name)) !== undefined })),
     taken,
     knownBlobs,
     notes: [...notes],

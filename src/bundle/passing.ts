@@ -4,7 +4,7 @@
  */
 import type { KeyObject } from "node:crypto";
 import { Readable } from "node:stream";
-import { Failure } from "../base/failure.ts";
+import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import { type Contents, parseContents } from "./contents.ts";
 import { SIGNATURE_FILE, signContents } from "./signature.ts";
 import { headerOf, paddingOf } from "./tarball.ts";
@@ -81,9 +81,16 @@ async function* counted(
   addedBytes: number,
 ): AsyncGenerator<Buffer> {
   let bytes = 0;
-  for await (const chunk of chunks) {
-    bytes += chunk.length;
-    yield chunk;
+  try {
+    for await (const chunk of chunks) {
+      bytes += chunk.length;
+      yield chunk;
+    }
+  } catch (error) {
+    if (isFailure(error)) throw error;
+    throw new Failure("corrupt", `the bundle breaks off: ${messageOf(error)}; the mirror's log says why`, {
+      cause: error,
+    });
   }
   if (lengthBytes === undefined || bytes === lengthBytes + addedBytes) return;
   throw new Failure("corrupt", "the bundle breaks off: the mirror found something wrong, and its log says what");

@@ -17,7 +17,7 @@ import { readPossession } from "../bundle/inventory.ts";
 import { nameText } from "../bundle/names.ts";
 import { type PassedBundle, passBundle } from "../bundle/passing.ts";
 import { parsePrivateKey } from "../bundle/signature.ts";
-import { sizeText } from "../config/units.ts";
+import { bytesText } from "../load/wording.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { Command } from "./command.ts";
 import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-command.ts";
@@ -25,7 +25,10 @@ import { EXIT } from "./exit.ts";
 import { type Given, invalid, word } from "./flags.ts";
 import { writeDocuments } from "./output.ts";
 import { Progress } from "./progress.ts";
+import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
+import { readInput, referencesIn } from "./warm-options.ts";
 import { words } from "./words.ts";
+import type { StopSignal } from "./world.ts";
 
 interface ExportRequest {
   readonly references: readonly string[];
@@ -127,26 +130,39 @@ async function run(request: ExportRequest, at: AtDesk): Promise<number> {
     request.signKey === undefined ? undefined : parsePrivateKey(await readText("--sign-key", request.signKey));
   const since = request.since === undefined ? undefined : await readPossession(request.since);
   const had = request.have === undefined ? undefined : await readPossession(request.have);
-  const source = await desk.stream("/api/v1/export", {
+  const asked = {
     references: [...request.references, ...(await readList(request.file))],
     platforms: request.platforms,
     have: [...new Set([...(since?.digests ?? []), ...(had?.digests ?? [])])],
     since: since?.contents ?? had?.contents,
+  };
+  const abort = new AbortController();
+  let stoppedBy: StopSignal | undefined;
+  const unwatch = watchSignals(world, (signal) => {
+    stoppedBy = signal;
+    abort.abort(new Failure("overloaded", "stopped"));
   });
-  const bundle = await passBundle(source, key);
   const progress = new Progress(world.stderr, { clock: systemClock, quiet });
+  let bundle: PassedBundle;
   let done = 0;
-  const label = kind === "stdout" ? "bundle" : output;
-  const meter = new Transform({
-    transform(chunk: Buffer, _encoding, pass) {
-      done += chunk.length;
-      progress.total({ label, done, total: bundle.lengthBytes });
-      pass(null, chunk);
-    },
-  });
   try {
+    bundle = await passBundle(await desk.stream("/api/v1/export", asked, abort.signal), key);
+    const { body, lengthBytes } = bundle;
+    abort.signal.addEventListener("abort", () => body.destroy(new Failure("overloaded", "stopped")), { once: true });
+    const meter = new Transform({
+      transform(chunk: Buffer, _encoding, pass) {
+        done += chunk.length;
+        progress.total({ label: kind === "stdout" ? "bundle" : output, done, total: lengthBytes });
+        pass(null, chunk);
+      },
+    });
     await write(kind, output, bundle, meter);
+  } catch (error) {
+    if (stoppedBy === undefined) throw error;
+    world.stderr.write("wharfinger: stopped; nothing was written\n");
+    return SIGNAL_EXIT[stoppedBy];
   } finally {
+    unwatch();
     progress.end();
   }
   const json = resultOf(bundle.contents, {
@@ -246,23 +262,13 @@ function textOf({ output, bytes, signed, references, pieces }: ExportResult): st
   const rest = left === 0 ? "" : `, ${left} left out: the other side has them`;
   return [
     ...references.map(({ name, digest }) => `${name}  ${digest}\n`),
-    `${output}: ${sizeText(bytes)}, ${pieces.carried} pieces${rest}; ${signed ? "signed" : "not signed"}\n`,
+    `${output}: ${bytesText(bytes)}, ${pieces.carried} pieces${rest}; ${signed ? "signed" : "not signed"}\n`,
   ].join("");
 }
 
 async function readList(file: string | undefined): Promise<string[]> {
   if (file === undefined) return [];
-  const text = file === "-" ? await readStdin() : await readText("--file", file);
-  return text
-    .split("\n")
-    .map((line) => line.replace(/(?:^|\s)#.*$/, "").trim())
-    .filter((line) => line !== "");
-}
-
-async function readStdin(): Promise<string> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of process.stdin) chunks.push(Buffer.from(chunk));
-  return Buffer.concat(chunks).toString("utf8");
+  return referencesIn(file === "-" ? await readInput(process.stdin) : await readText("--file", file));
 }
 
 async function readText(flag: string, file: string): Promise<string> {

@@ -10,14 +10,16 @@ import { systemClock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/failure.ts";
 import { packDirectory } from "../bundle/directory.ts";
 import { parsePublicKey } from "../bundle/signature.ts";
-import { sizeText } from "../config/units.ts";
+import { bytesText } from "../load/wording.ts";
 import type { Command } from "./command.ts";
 import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-command.ts";
 import { memberOf } from "./desk-talk.ts";
 import { EXIT } from "./exit.ts";
 import { type Given, invalid, word } from "./flags.ts";
 import { Progress } from "./progress.ts";
+import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
 import { plain } from "./wording.ts";
+import type { StopSignal } from "./world.ts";
 
 interface ImportRequest {
   readonly source: string;
@@ -67,9 +69,15 @@ async function run({ source, as, verifyKey }: ImportRequest, { desk, world, quie
   const key = verifyKey === undefined ? undefined : await readKey(verifyKey);
   const body = await openSource(source);
   const progress = new Progress(world.stderr, { clock: systemClock, quiet });
+  const abort = new AbortController();
+  let stoppedBy: StopSignal | undefined;
+  const unwatch = watchSignals(world, (signal) => {
+    stoppedBy = signal;
+    abort.abort(new Failure("overloaded", "stopped"));
+  });
   let done: ImportDone | undefined;
   try {
-    for await (const event of desk.events("/api/v1/import", { as, verifyKey: key }, { body })) {
+    for await (const event of desk.events("/api/v1/import", { as, verifyKey: key }, { body, signal: abort.signal })) {
       if (event.event === "done") done = event["result"] as ImportDone;
       if (event.event !== "progress") continue;
       const total = memberOf(event, "totalBytes");
@@ -79,7 +87,13 @@ async function run({ source, as, verifyKey }: ImportRequest, { desk, world, quie
         total: typeof total === "number" ? total : undefined,
       });
     }
+  } catch (error) {
+    if (stoppedBy === undefined) throw error;
+    progress.end();
+    world.stderr.write("wharfinger: stopped; the same import takes up what is missing\n");
+    return SIGNAL_EXIT[stoppedBy];
   } finally {
+    unwatch();
     progress.end();
     body.destroy();
   }
@@ -109,7 +123,7 @@ function textOf({ signature, references, taken, knownBlobs, createdAt }: ImportD
       const note = tag === "newer here" ? "  (kept as it is here: the upstream said so later)" : "";
       return `${plain(name)}  ${digest}${note}\n`;
     }),
-    `${taken.blobs} pieces, ${sizeText(taken.bytes)}${known}; ${signed}${when}\n`,
+    `${taken.blobs} pieces, ${bytesText(taken.bytes)}${known}; ${signed}${when}\n`,
   ].join("");
 }
 
