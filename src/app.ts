@@ -24,6 +24,7 @@ import { isCuredByReopening, isDatabaseError } from "./meta/damage.ts";
 import { openingFailure } from "./meta/database.ts";
 import { refuseNewerFormat } from "./meta/format.ts";
 import { Holdings } from "./meta/holdings.ts";
+import { Partials } from "./meta/partials.ts";
 import { type IndexAccess, openIndex } from "./meta/recovery.ts";
 import { Relations } from "./meta/relations.ts";
 import { Repositories } from "./meta/repositories.ts";
@@ -33,6 +34,7 @@ import { AgedPages } from "./mirror/aged.ts";
 import { Capacity } from "./mirror/capacity.ts";
 import { DiskHealth } from "./mirror/diskhealth.ts";
 import { Fills } from "./mirror/fills.ts";
+import { Keeping } from "./mirror/keeping.ts";
 import { LenientGraph, LenientInventory, LenientTags } from "./mirror/lenient.ts";
 import { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
@@ -45,6 +47,7 @@ import { createMetrics } from "./observe/metrics.ts";
 import type { MirrorOptions } from "./options.ts";
 import { dropOwner, writeOwner } from "./owner.ts";
 import { openSources } from "./sources.ts";
+import { findBootId } from "./store/bootid.ts";
 import { DiskStore } from "./store/disk.ts";
 import { systemFiles } from "./store/files.ts";
 import { probeStore } from "./store/probe.ts";
@@ -130,12 +133,15 @@ async function build(
   const absences = new Absences(clock, memory.absences);
   const sightings = new Sightings(clock, memory.sightings);
   const troubles = new Troubles(clock, memory.troubles);
+  const partials = new Partials(database, repositories, findBootId());
+  const keeping = new Keeping({ partials, store, maxBytes, clock, notices });
   // With workers, followers are clients of theirs: they count them.
   const fills = new Fills({
     store,
     capacity,
     inventory,
     graph,
+    keeping,
     clock,
     notices: workers > 1 ? quiet(notices) : notices,
   });
@@ -159,6 +165,7 @@ async function build(
     shelf,
     fills,
     origin,
+    keeping,
     pages,
     sources,
     clock,

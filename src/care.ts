@@ -16,20 +16,23 @@ import type { Holdings } from "./meta/holdings.ts";
 import type { Inventory } from "./meta/inventory.ts";
 import type { IndexAccess } from "./meta/recovery.ts";
 import { Relations } from "./meta/relations.ts";
-import type { Repositories } from "./meta/repositories.ts";
+import type { Place, Repositories } from "./meta/repositories.ts";
 import type { Tags } from "./meta/tags.ts";
 import type { Usage } from "./meta/usage.ts";
 import type { AgedPages } from "./mirror/aged.ts";
 import type { Capacity } from "./mirror/capacity.ts";
 import type { Fills } from "./mirror/fills.ts";
+import type { Keeping } from "./mirror/keeping.ts";
 import { Leftovers } from "./mirror/leftovers.ts";
 import type { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
+import { makeRoute, type Route } from "./mirror/route.ts";
 import type { Shelf } from "./mirror/shelf.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
 import { Truth } from "./upkeep/truth.ts";
+import { mayPull } from "./upstream/registries/repositories.ts";
 import { openWarming } from "./warming.ts";
 
 export interface CareParts {
@@ -48,6 +51,7 @@ export interface CareParts {
   readonly capacity: Capacity;
   readonly shelf: Shelf;
   readonly fills: Fills;
+  readonly keeping: Keeping;
   readonly origin: LocalOrigin;
   readonly pages: AgedPages;
   readonly sources: Sources;
@@ -76,7 +80,11 @@ export function openCare(parts: CareParts): Care {
   const keepers: Keeper[] = [
     writerOfUses(parts),
     new IndexCare(parts),
-    new Leftovers(parts),
+    new Leftovers({
+      ...parts,
+      isOnline: !parts.config.offline,
+      findRoute: ({ place }) => findRoute(parts.sources, place),
+    }),
     keeperOfTruth(parts),
     openWarming(parts),
     openCatalogue(parts),
@@ -106,6 +114,12 @@ function keeperOfTruth(parts: CareParts): Keeper {
 function traveller(parts: CareParts): Keeper {
   const relations = new Relations(parts.database);
   return { operations: bundleOperations({ ...parts, relations, routing: parts.sources.routing }) };
+}
+
+function findRoute({ routing }: Sources, { upstream, repository }: Place): Route | undefined {
+  const source = routing.find(upstream);
+  const isSame = source?.name === upstream && mayPull(routing.rules(source), repository);
+  return isSame ? makeRoute(source, repository) : undefined;
 }
 
 /** So much of what was used may be forgotten by a crash. */

@@ -39,8 +39,10 @@ export interface DownloadOptions {
   readonly clock: Clock;
   readonly pace: Pace;
   readonly random?: (() => number) | undefined;
-  /** Called once, when the upstream begins to send it. */
-  begin(sizeBytes: number | undefined): Promise<Begun>;
+  /** Where to begin; all before is there. Default 0. */
+  readonly fromByte?: number;
+  /** Called once, when the upstream begins to send it: from that byte, or the first. */
+  begin(sizeBytes: number | undefined, fromByte: number): Promise<Begun>;
   /** Somebody waits for it. Where nobody does, it yields to others, and holds on less long. */
   awaited(): boolean;
   /** The upstream broke off, and is asked again from a byte that was reached: once for each break. */
@@ -82,6 +84,9 @@ export class Download {
   readonly #left: Piece[] = [];
   #course: Course;
   #begun: Begun | undefined;
+  readonly #fromByte: number;
+  /** Where the first piece ends. */
+  readonly #firstEnd: number;
   /** The first byte that is in no piece. */
   #nextByte = 0;
   #absence: Absence | undefined;
@@ -91,6 +96,8 @@ export class Download {
 
   constructor(options: DownloadOptions) {
     this.#options = options;
+    this.#fromByte = options.fromByte ?? 0;
+    this.#firstEnd = this.#fromByte + FIRST_PIECE_BYTES;
     this.#signal = AbortSignal.any([options.signal, this.#abort.signal]);
     this.#course = beginCourse(1);
   }
@@ -99,14 +106,15 @@ export class Download {
   async run(): Promise<Absence | undefined> {
     this.#course = await this.#judgeUpstream();
     const isPart = !this.#course.settled;
-    const end = isPart ? FIRST_PIECE_BYTES : undefined;
+    const end = isPart ? this.#firstEnd : undefined;
     this.#nextByte = end ?? Number.POSITIVE_INFINITY;
-    this.#connect({ ...UNTROUBLED, at: 0, end, isPart });
+    this.#connect({ ...UNTROUBLED, at: this.#fromByte, end, isPart });
     await this.#over.promise;
     this.#cancelTick?.();
     if (this.#failure !== undefined) throw this.#failure;
     if (!isPart && this.#begun !== undefined) {
-      this.#options.pace.brought(this.#begun.ingest.receivedBytes, this.#options.clock.now() - this.#startedAt);
+      const bytes = this.#begun.ingest.receivedBytes - this.#fromByte;
+      this.#options.pace.brought(bytes, this.#options.clock.now() - this.#startedAt);
     }
     return this.#absence;
   }
@@ -115,7 +123,7 @@ export class Download {
   async #judgeUpstream(): Promise<Course> {
     const { route, digest, sizeHint = 0, pace } = this.#options;
     const { segments, upstream } = route.source;
-    if (segments === 1 || sizeHint < SEGMENTED_FROM_BYTES) return beginCourse(1);
+    if (segments === 1 || sizeHint - this.#fromByte < SEGMENTED_FROM_BYTES) return beginCourse(1);
     if (!pace.isKnown) {
       // What it says of the blob itself, the request for it will say again; and silence must not be waited for twice.
       const time = new Deadline(this.#options.clock, this.#signal);
@@ -287,9 +295,12 @@ export class Download {
   async #begin(piece: Piece, arrival: BlobBody): Promise<Begun> {
     const sizeBytes = arrival.sizeBytes ?? this.#options.sizeHint;
     this.#startedAt = this.#options.clock.now();
-    this.#begun = await this.#options.begin(sizeBytes);
+    this.#begun = await this.#options.begin(sizeBytes, arrival.startByte);
+    // Where all is sent anew, what was there was given up.
+    piece.at = Math.min(piece.at, this.#begun.ingest.receivedBytes);
     const { bodyBytes } = arrival;
-    if (!piece.isPart || bodyBytes === undefined || piece.end === undefined || bodyBytes > piece.end) {
+    const askedBytes = piece.end === undefined ? 0 : piece.end - piece.at;
+    if (!piece.isPart || bodyBytes === undefined || piece.end === undefined || bodyBytes > askedBytes) {
       // One body brings it all, whatever was asked for.
       this.#course = beginCourse(1);
       piece.isPart = false;
@@ -313,7 +324,7 @@ export class Download {
 
   /** The first piece may show early that one connection is enough. */
   #judgeFirst(piece: Piece): void {
-    if (piece.end !== FIRST_PIECE_BYTES || this.#course.connections > 1) return;
+    if (piece.end !== this.#firstEnd || this.#course.connections > 1) return;
     const elapsedMs = Math.max(1, this.#options.clock.now() - this.#startedAt);
     const planned = planCourse(this.#course, (FIRST_PIECE_BYTES * 1000) / elapsedMs);
     if (planned.settled) this.#course = planned;

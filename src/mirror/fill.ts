@@ -1,7 +1,9 @@
 /**
  * One fill: an ingest fed by an upstream.
  *
- * The upstream is asked for each byte once (`download.ts`). Its life depends on the mirror's policy alone. When `run` resolves, the blob is stored or nothing of it is left.
+ * The upstream is asked for each byte once (`download.ts`), and what an earlier fill has left is not asked for at all. Its
+ * life depends on the mirror's policy alone. When `run` resolves, the blob is stored, or nothing of it is left but what
+ * is kept (`keeping.ts`).
  */
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -10,7 +12,7 @@ import type { Follower } from "../store/follower.ts";
 import type { Absence } from "../upstream/upstream.ts";
 import { noRoom, type Room, refusalOf } from "./capacity.ts";
 import { type Begun, Download } from "./download.ts";
-import { planAbandoned } from "./fillpolicy.ts";
+import { KEPT_FROM_BYTES, planAbandoned } from "./fillpolicy.ts";
 import type { Route } from "./route.ts";
 import type { FillProgress, FillSurroundings, Ticket } from "./ticket.ts";
 
@@ -28,8 +30,12 @@ export class Fill {
   readonly #ended = Promise.withResolvers<void>();
   readonly #startedAt: number;
   /** Opened while the upstream is asked: both take their time. */
-  readonly #opening: Promise<Ingest>;
+  #opening: Promise<Ingest>;
   #ingest: Ingest | undefined;
+  /** Bytes that an earlier fill has left. */
+  #keptBytes = 0;
+  /** They were wrong. */
+  #misled = false;
   #room: Room | undefined;
   #tickets = 0;
   #cancelGrace: (() => void) | undefined;
@@ -42,10 +48,20 @@ export class Fill {
     this.digest = digest;
     this.#sizeHint = sizeHint;
     this.#startedAt = parts.clock.now();
-    this.#opening = parts.store.ingest(digest);
+    this.#opening = this.#open();
     this.#opening.catch(() => {});
     // Everyone who waits may have left by the time it fails.
     this.#ready.promise.catch(() => {});
+  }
+
+  /** Resolves when nothing of it runs any more. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** It failed because what an earlier fill had left was not what the digest says. */
+  get wasMisled(): boolean {
+    return this.#misled;
   }
 
   join(joined: boolean): Ticket {
@@ -86,7 +102,7 @@ export class Fill {
       forget();
       if (isFailure(failure, "storage") && refusalOf(failure) === undefined) this.#parts.capacity.trouble(failure);
       this.#ready.reject(failure);
-      await this.#ingest?.fail(failure);
+      await this.#leave(failure);
     } finally {
       forget();
       if (this.#ingest === undefined) await this.#discard();
@@ -94,7 +110,7 @@ export class Fill {
       this.#room?.release();
       if (this.#tickets === 0) this.#ingest?.close();
       this.#cancelGrace?.();
-      const bytes = this.#ingest?.receivedBytes ?? 0;
+      const bytes = Math.max(0, (this.#ingest?.receivedBytes ?? 0) - this.#keptBytes);
       notices.emit("fillEnded", {
         upstream,
         digest: this.digest,
@@ -112,9 +128,47 @@ export class Fill {
     await this.#ended.promise;
   }
 
+  async #open(): Promise<Ingest> {
+    const { store, keeping, predecessor } = this.#parts;
+    await predecessor;
+    const kept = keeping?.take(this.digest);
+    const ingest = await store.ingest(this.digest, kept);
+    this.#keptBytes = ingest.receivedBytes;
+    if (kept !== undefined && ingest.receivedBytes === 0) keeping?.lost(kept);
+    return ingest;
+  }
+
   async #fill(): Promise<void> {
+    const { keeping, predecessor } = this.#parts;
+    // Where nothing is kept, the file is made while the upstream is asked.
+    if (predecessor !== undefined || keeping?.has(this.digest) === true) await this.#opening;
+    let absence: Absence | undefined;
+    try {
+      absence = await this.#download();
+    } catch (error) {
+      // The upstream has no such rest: it, or what is kept, is of another size.
+      if (this.#keptBytes === 0 || this.#ingest !== undefined || !isFailure(error, "corrupt")) throw error;
+      await this.#renounce();
+      absence = await this.#download();
+    }
+    if (absence === undefined) await this.#finish();
+    else this.#ready.resolve(absence);
+  }
+
+  /** What is kept cannot be gone on with: all is asked for. */
+  async #renounce(): Promise<void> {
+    const useless = await this.#opening;
+    await useless.fail(new Failure("corrupt", "what was kept is of no use"));
+    useless.close();
+    this.#parts.keeping?.lost(useless);
+    this.#keptBytes = 0;
+    this.#opening = this.#parts.store.ingest(this.digest);
+    this.#opening.catch(() => {});
+  }
+
+  async #download(): Promise<Absence | undefined> {
     const { clock, notices, pace, random } = this.#parts;
-    const download = new Download({
+    return await new Download({
       route: this.route,
       digest: this.digest,
       sizeHint: this.#sizeHint,
@@ -122,18 +176,25 @@ export class Fill {
       clock,
       pace,
       random,
+      fromByte: this.#keptBytes,
       awaited: () => this.#tickets > 0,
-      begin: (sizeBytes) => this.#begin(sizeBytes),
+      begin: (sizeBytes, fromByte) => this.#begin(sizeBytes, fromByte),
       resumed: (atByte, reason) => {
         notices.emit("fillResumed", { upstream: this.route.upstream, digest: this.digest, atByte, reason });
       },
-    });
-    const absence = await download.run();
-    if (absence === undefined) await this.#finish();
-    else this.#ready.resolve(absence);
+    }).run();
   }
 
-  async #begin(sizeBytes: number | undefined): Promise<Begun> {
+  async #begin(sizeBytes: number | undefined, fromByte: number): Promise<Begun> {
+    const { keeping, notices } = this.#parts;
+    const opened = await this.#opening;
+    if (this.#keptBytes > 0) {
+      if (sizeBytes !== undefined && sizeBytes !== opened.sizeBytes) {
+        throw new Failure("corrupt", `the blob has ${sizeBytes} bytes, where it had ${opened.sizeBytes} before`);
+      }
+      // It sends all of it, whatever was asked for.
+      if (fromByte < this.#keptBytes) await this.#renounce();
+    }
     const room = await this.#parts.capacity.reserve(sizeBytes);
     if (typeof room === "string") throw noRoom(room);
     this.#room = room;
@@ -144,6 +205,10 @@ export class Fill {
       this.#abort.abort(reason);
     });
     if (sizeBytes !== undefined) this.#ingest.declareSize(sizeBytes);
+    if (this.#keptBytes > 0) {
+      notices.emit("fillTakenUp", { upstream: this.route.upstream, digest: this.digest, atByte: this.#keptBytes });
+    }
+    keeping?.begin(this.route, this.#ingest, this.#keptBytes > 0);
     this.#confirmed(sizeBytes);
     if (sizeBytes !== undefined && sizeBytes > BARRIER_BYTES) this.#ready.resolve(undefined);
     return { ingest: this.#ingest, limitBytes: room.limitBytes };
@@ -152,8 +217,27 @@ export class Fill {
   /** The upstream sent nothing to write. */
   async #discard(): Promise<void> {
     const unused = await this.#opening.catch(() => undefined);
-    await unused?.fail(new Failure("unreachable", "nothing was fetched"));
-    unused?.close();
+    if (unused === undefined) return;
+    const nothing = new Failure("unreachable", "nothing was fetched");
+    if (this.#keptBytes > 0) await this.#parts.keeping?.suspend(this.route, unused, nothing);
+    else await unused.fail(nothing);
+    unused.close();
+  }
+
+  /** It ends without a blob. What is wrong, and what the disk would not take, is not kept. */
+  async #leave(failure: Error): Promise<void> {
+    const ingest = this.#ingest;
+    if (ingest === undefined) return;
+    const { keeping } = this.#parts;
+    const isSound = isFailure(failure) && !isFailure(failure, "corrupt", "storage");
+    if (isSound && keeping !== undefined && ingest.receivedBytes >= KEPT_FROM_BYTES) {
+      await keeping.suspend(this.route, ingest, failure);
+    } else await this.#throwAway(ingest, failure);
+  }
+
+  async #throwAway(ingest: Ingest, reason: Error): Promise<void> {
+    await ingest.fail(reason);
+    this.#parts.keeping?.end(ingest);
   }
 
   async #finish(): Promise<void> {
@@ -164,7 +248,10 @@ export class Fill {
     try {
       finished = await ingest.finish();
     } catch (error) {
-      if (isFailure(error, "corrupt")) {
+      if (isFailure(error, "corrupt") && this.#keptBytes > 0) {
+        // That says nothing of the upstream yet.
+        this.#misled = true;
+      } else if (isFailure(error, "corrupt")) {
         const found = (error.detail as { found?: string } | undefined)?.found ?? `${ingest.receivedBytes} bytes`;
         notices.emit("digestMismatch", { upstream: this.route.upstream, expected: this.digest, found });
       }
@@ -172,6 +259,7 @@ export class Fill {
     }
     this.#ready.resolve(undefined);
     await finished.stored;
+    this.#parts.keeping?.end(ingest);
     try {
       inventory.addBlob(this.digest, finished.sizeBytes, this.route.upstream, clock.now());
     } catch (cause) {
@@ -205,7 +293,8 @@ export class Fill {
       sizeBytes: this.#ingest?.sizeBytes ?? 0,
       visibleBytes,
       // The first burst says little of how it goes on.
-      bytesPerSecond: elapsedMs >= MEASURED_AFTER_MS ? (visibleBytes * 1000) / elapsedMs : 0,
+      bytesPerSecond:
+        elapsedMs >= MEASURED_AFTER_MS ? (Math.max(0, visibleBytes - this.#keptBytes) * 1000) / elapsedMs : 0,
     };
   }
 
@@ -217,6 +306,8 @@ export class Fill {
     const received = this.#ingest?.receivedBytes ?? 0;
     if (planAbandoned(received, this.#ingest?.sizeBytes) === "finish") return;
     this.#cancelGrace = this.#parts.clock.after(GRACE_MS, () => {
+      // It may have come far meanwhile.
+      if (planAbandoned(this.#ingest?.receivedBytes ?? 0, this.#ingest?.sizeBytes) === "finish") return;
       this.#forget();
       this.#abort.abort(new Failure("unreachable", "nobody waits for this blob any more"));
     });

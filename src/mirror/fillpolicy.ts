@@ -10,6 +10,21 @@ export function planAbandoned(receivedBytes: number, sizeBytes: number | undefin
   return missing <= 64 * MIB || receivedBytes * 4 >= sizeBytes ? "finish" : "stop";
 }
 
+/** Less is not worth being kept when a fill ends early. */
+export const KEPT_FROM_BYTES = MIB;
+/** How long it is kept for somebody to ask for the rest. */
+export const KEPT_MS = 24 * 60 * 60_000;
+
+/** How much may be kept of what nobody fetches: a part of the store that whole blobs can do without. */
+export function keptLimit(maxBytes: number | undefined): number {
+  return maxBytes === undefined ? Number.POSITIVE_INFINITY : maxBytes / 4;
+}
+
+/** A fill of which something is kept, after a start: fetch the rest by itself, or wait until it is asked for? */
+export function planKept(keptBytes: number, sizeBytes: number): "resume" | "wait" {
+  return planAbandoned(keptBytes, sizeBytes) === "finish" ? "resume" : "wait";
+}
+
 /** Blobs below this are not worth more than one request. */
 export const SEGMENTED_FROM_BYTES = 64 * MIB;
 /** The first piece: small, for it may show that one connection is fast enough for all the rest. */

@@ -43,15 +43,37 @@ export class Fills {
     if (this.#running.size >= MAX_FILLS) {
       throw new Failure("overloaded", `${MAX_FILLS} downloads from upstreams are running`, { retryAfterMs: 2000 });
     }
-    const fill = new Fill({ ...this.#parts, pace: this.#paceOf(route.upstream) }, route, digest, sizeHint);
+    const predecessor = [...this.#unended].findLast((fill) => fill.digest === digest)?.ended;
+    const surroundings = { ...this.#parts, pace: this.#paceOf(route.upstream), predecessor };
+    const fill = new Fill(surroundings, route, digest, sizeHint);
     this.#running.set(digest, fill);
     const ticket = fill.join(false);
     this.#unended.add(fill);
-    void fill.run(() => this.#forget(digest, fill)).finally(() => this.#unended.delete(fill));
+    void fill
+      .run(() => this.#forget(digest, fill))
+      .finally(() => {
+        this.#unended.delete(fill);
+        if (fill.wasMisled && !this.#stopped) this.#again(route, digest, sizeHint);
+      });
     return ticket;
   }
 
-  /** Ends all fills; nothing of them is left on disk when this resolves. */
+  /** Fetches, for nobody in particular, what something is kept of. Resolves when that has ended, one way or the other. */
+  async resume(route: Route, digest: Digest, sizeBytes: number): Promise<void> {
+    this.join(route, digest, sizeBytes).release();
+    await this.#running.get(digest)?.ended;
+  }
+
+  /** What was kept of it was wrong: whoever was served from it comes again, and should find it fetched anew. */
+  #again(route: Route, digest: Digest, sizeHint: number | undefined): void {
+    try {
+      this.join(route, digest, sizeHint).release();
+    } catch {
+      // There are too many already; whoever wants it asks.
+    }
+  }
+
+  /** Ends all fills; when this resolves, nothing of them is left on disk but what is kept. */
   async stop(): Promise<void> {
     this.#stopped = true;
     const reason = new Failure("overloaded", "the mirror is shutting down");

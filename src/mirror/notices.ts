@@ -13,6 +13,8 @@ export interface MirrorNotices extends UpstreamNotices, DamageNotices {
   fillStarted: { readonly upstream: string; readonly digest: string };
   /** The fill's upstream broke and was asked again from the byte that was reached. */
   fillResumed: { readonly upstream: string; readonly digest: string; readonly atByte: number; readonly reason: string };
+  /** A fill goes on with what an earlier one has left. */
+  fillTakenUp: { readonly upstream: string; readonly digest: string; readonly atByte: number };
   fillEnded: {
     readonly upstream: string;
     readonly digest: string;

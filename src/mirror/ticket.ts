@@ -10,6 +10,7 @@ import type { BlobStore } from "../store/blobstore.ts";
 import type { Follower } from "../store/follower.ts";
 import type { Absence } from "../upstream/upstream.ts";
 import type { Capacity } from "./capacity.ts";
+import type { Keeping } from "./keeping.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Pace } from "./pace.ts";
 
@@ -44,6 +45,8 @@ export interface FillParts {
   readonly store: BlobStore;
   readonly inventory: Inventory;
   readonly graph: Graph;
+  /** Without one, nothing is kept of a fill that ends early. */
+  readonly keeping?: Keeping | undefined;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
   /** 0 ≤ x < 1. Default: `Math.random`. */
@@ -53,4 +56,6 @@ export interface FillParts {
 /** A fill's parts, with what is known of its upstream. */
 export interface FillSurroundings extends FillParts {
   readonly pace: Pace;
+  /** An earlier fill of the same digest has ended then; undefined where there is none. */
+  readonly predecessor: Promise<void> | undefined;
 }

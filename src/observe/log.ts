@@ -153,6 +153,7 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("fillResumed", ({ upstream, digest, atByte, reason }) => {
       log.info({ upstream, digest, atByte, reason: redact(reason) }, "fill resumed");
     }),
+    notices.on("fillTakenUp", (fact) => log.info(fact, "fill taken up")),
     notices.on("fillEnded", ({ upstream, digest, bytes, durationMs, failure }) => {
       const fields = { upstream, digest, bytes, durationMs: rounded(durationMs) };
       if (failure === undefined) log.debug(fields, "fill ended");

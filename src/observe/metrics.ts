@@ -111,6 +111,7 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
   const fills = gauge("fills_active", "Blobs being fetched");
   const followers = gauge("followers_active", "Clients reading blobs that are being fetched");
   const resumes = counter("fill_resumes_total", "Fetches resumed after a break", "upstream");
+  const kept = counter("fill_kept_bytes_total", "Bytes an earlier fetch had left, not fetched again", "upstream");
   const mismatches = counter("digest_mismatches_total", "Bodies whose bytes do not match their digest", "upstream");
   const storageErrors = counter("storage_errors_total", "Failures of the disk or the index", "errno");
   const degraded = gauge("storage_degraded", "Whether the disk or the index is in trouble, and nothing new is stored");
@@ -160,6 +161,7 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
       resumes.inc({ upstream });
       retries.inc({ upstream, reason: retryReason(reason) });
     }),
+    notices.on("fillTakenUp", ({ upstream, atByte }) => kept.inc({ upstream }, atByte)),
     notices.on("followerOpened", () => followers.inc()),
     notices.on("followerClosed", () => followers.dec()),
     notices.on("storageFailed", ({ errno }) => storageErrors.inc({ errno })),

@@ -2,10 +2,13 @@
  * A whole mirror in this process, on loopback, in front of test upstreams; with a look into its cache directory. It is
  * served as the mode of the run has it, unless its configuration says how.
  */
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { createMirror, type Mirror, type MirrorOptions } from "../../src/app.ts";
 import { type Config, schema, servesTls } from "../../src/config/schema.ts";
+import { KEPT_FROM_BYTES } from "../../src/mirror/fillpolicy.ts";
 import type { AnsweredFact } from "../../src/mirror/notices.ts";
+import { get } from "./http.ts";
 import { pemPath, tlsOfMode } from "./mode.ts";
 import { filesUnder } from "./residue.ts";
 import { makeTempDir, type TempDir } from "./temp.ts";
@@ -70,9 +73,19 @@ export class TestMirror {
     return new TestMirror(mirror, dir, temp, url, `http://127.0.0.1:${admin.port}`, troubles);
   }
 
-  /** Files of running ingests, and of any that were left behind. */
+  /** Files of running ingests, of those that are kept, and of any that were left behind. */
   partials(): Promise<string[]> {
     return filesUnder(join(this.dir, "v1", "partial"));
+  }
+
+  /** Sizes of these files, by the digests' hex parts. */
+  async keptBytes(): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
+    for (const name of await this.partials()) {
+      const stats = await stat(join(this.dir, "v1", "partial", name)).catch(() => undefined);
+      if (stats !== undefined) sizes.set(/-([a-f0-9]+)/.exec(name)?.[1] ?? name, stats.size);
+    }
+    return sizes;
   }
 
   /** Digests' hex parts of what is stored. */
@@ -80,9 +93,16 @@ export class TestMirror {
     return (await filesUnder(join(this.dir, "v1", "blobs"))).map((path) => path.split("/").at(-1) ?? "");
   }
 
-  /** Resolves when no ingest runs any more. */
+  /** Resolves when no ingest runs any more: no partial file is left but those that are kept. */
   async settled(timeoutMs = 10_000): Promise<void> {
-    await this.until(async () => (await this.partials()).length === 0, "partial files are still there", timeoutMs);
+    const isSettled = async () => {
+      const sizes = [...(await this.keptBytes()).values()];
+      if (sizes.length === 0) return true;
+      if (sizes.some((bytes) => bytes < KEPT_FROM_BYTES)) return false;
+      const metrics = await get(`${this.adminUrl}/metrics`);
+      return /^wharfinger_fills_active 0$/m.test(metrics.body.toString());
+    };
+    await this.until(isSettled, "partial files are still there", timeoutMs);
   }
 
   async until(holds: () => Promise<boolean> | boolean, complaint: string, timeoutMs = 10_000): Promise<void> {

@@ -1,0 +1,205 @@
+/**
+ * Keeps what fills have fetched, should they not come to their end: notes how far each is while it runs, and what is
+ * left of it when it was suspended, until it is taken up again.
+ *
+ * Notes are behind the files and never ahead of them. What is kept is bounded in time and in bytes, the oldest goes first;
+ * what cannot be noted is fetched again, and no fill suffers from it.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Emitter } from "../base/notices.ts";
+import type { KeptPartial, PartialNote, Partials } from "../meta/partials.ts";
+import type { Place } from "../meta/repositories.ts";
+import type { Digest } from "../oci/digest.ts";
+import type { BlobStore, Ingest } from "../store/blobstore.ts";
+import { KEPT_FROM_BYTES, KEPT_MS, keptLimit } from "./fillpolicy.ts";
+import type { MirrorNotices } from "./notices.ts";
+
+export interface KeepingParts {
+  readonly partials: Partials;
+  readonly store: Pick<BlobStore, "removePartial">;
+  /** Of the store; undefined where it has no limit. */
+  readonly maxBytes: number | undefined;
+  readonly clock: Clock;
+  readonly notices: Emitter<MirrorNotices>;
+}
+
+/** So much of what was fetched may be forgotten by a crash. */
+const NOTED_MS = 250;
+
+interface Running {
+  readonly place: Place;
+  readonly ingest: Ingest;
+  /** 0 where nothing was noted yet. */
+  notedBytes: number;
+}
+
+export class Keeping {
+  readonly #parts: KeepingParts;
+  readonly #running = new Map<Digest, Running>();
+  /** What nobody fetches now, the oldest first. */
+  readonly #kept = new Map<Digest, KeptPartial>();
+  #keptBytes = 0;
+  #cancelNote: (() => void) | undefined;
+  #troubled = false;
+
+  /** Knows at once what an earlier life has noted. */
+  constructor(parts: KeepingParts) {
+    this.#parts = parts;
+    for (const partial of this.#record(() => parts.partials.list()) ?? []) this.#add(partial);
+  }
+
+  /** Bytes on disk of what nobody fetches now. */
+  get bytes(): number {
+    return this.#keptBytes;
+  }
+
+  has(digest: Digest): boolean {
+    return this.#kept.has(digest);
+  }
+
+  /** What nobody fetches now, the oldest first. */
+  list(): KeptPartial[] {
+    return [...this.#kept.values()];
+  }
+
+  /** For whoever goes on with it. The last byte is always left to be asked for: its answer is the permission. */
+  take(digest: Digest): KeptPartial | undefined {
+    const partial = this.#kept.get(digest);
+    if (partial === undefined) return undefined;
+    this.#forget(partial);
+    return { ...partial, prefixBytes: Math.min(partial.prefixBytes, partial.sizeBytes - 1) };
+  }
+
+  /** What was taken turned out to be of no use, and its file is gone. */
+  lost({ digest, file }: Pick<KeptPartial, "digest" | "file">): void {
+    this.#record(() => this.#parts.partials.drop(digest, file));
+  }
+
+  /** A fill has begun. @param isTaken whether it goes on with what was kept, which is noted already. */
+  begin(place: Place, ingest: Ingest, isTaken: boolean): void {
+    const { digest, sizeBytes = 0 } = ingest;
+    if (sizeBytes < KEPT_FROM_BYTES) return;
+    this.#running.set(digest, { place, ingest, notedBytes: isTaken ? ingest.written().writtenBytes : 0 });
+    this.#noteLater();
+  }
+
+  /** It is stored, or thrown away. */
+  end(ingest: Ingest): void {
+    const running = this.#running.get(ingest.digest);
+    if (running?.ingest !== ingest) return;
+    this.#stop(ingest.digest);
+    if (running.notedBytes > 0) this.#record(() => this.#parts.partials.drop(ingest.digest, ingest.file));
+  }
+
+  /** It ends without a blob: what it has is kept where that is worth it, and thrown away otherwise. */
+  async suspend(place: Place, ingest: Ingest, reason: Error): Promise<void> {
+    const { digest, file, sizeBytes } = ingest;
+    const written = await ingest.suspend(reason);
+    const at = this.#parts.clock.now();
+    const isKept =
+      written !== undefined &&
+      sizeBytes !== undefined &&
+      written.writtenBytes >= KEPT_FROM_BYTES &&
+      this.#put([{ digest, file, place, sizeBytes, ...written }], at);
+    if (!isKept) {
+      this.end(ingest);
+      await this.#parts.store.removePartial(file);
+      return;
+    }
+    this.#stop(digest);
+    this.#add({ digest, file, place, sizeBytes, prefixBytes: written.writtenBytes, notedAt: at });
+    await this.trim();
+  }
+
+  /** Removes what has been kept too long, or is too much. */
+  async trim(): Promise<void> {
+    const { clock, maxBytes } = this.#parts;
+    const now = clock.now();
+    for (const partial of this.list()) {
+      const isOld = Math.abs(now - partial.notedAt) > KEPT_MS;
+      if (isOld || this.#keptBytes > keptLimit(maxBytes)) await this.remove(partial.digest);
+    }
+  }
+
+  /** Removes the oldest until so many bytes are free again, or nothing is left. @returns how many there are. */
+  async makeRoom(bytes: number): Promise<number> {
+    let freed = 0;
+    for (const { digest, prefixBytes } of this.list()) {
+      if (freed >= bytes) break;
+      if (await this.remove(digest)) freed += prefixBytes;
+    }
+    return freed;
+  }
+
+  /** @returns whether it was there. */
+  async remove(digest: Digest): Promise<boolean> {
+    const partial = this.#kept.get(digest);
+    if (partial === undefined) return false;
+    this.#forget(partial);
+    this.lost(partial);
+    await this.#parts.store.removePartial(partial.file);
+    return true;
+  }
+
+  #add(partial: KeptPartial): void {
+    this.#kept.set(partial.digest, partial);
+    this.#keptBytes += partial.prefixBytes;
+  }
+
+  #forget({ digest, prefixBytes }: KeptPartial): void {
+    if (this.#kept.delete(digest)) this.#keptBytes -= prefixBytes;
+  }
+
+  #stop(digest: Digest): void {
+    this.#running.delete(digest);
+    if (this.#running.size > 0) return;
+    this.#cancelNote?.();
+    this.#cancelNote = undefined;
+  }
+
+  #noteLater(): void {
+    this.#cancelNote ??= this.#parts.clock.after(NOTED_MS, () => {
+      this.#cancelNote = undefined;
+      this.#note();
+      if (this.#running.size > 0) this.#noteLater();
+    });
+  }
+
+  /** Of all fills that went on since, in one transaction. */
+  #note(): void {
+    const grown = [...this.#running.values()]
+      .map((running) => ({ running, written: running.ingest.written() }))
+      .filter(({ running, written }) => written.writtenBytes >= Math.max(KEPT_FROM_BYTES, running.notedBytes + 1));
+    if (grown.length === 0) return;
+    const notes = grown.map(({ running: { place, ingest }, written }) => {
+      const { digest, file, sizeBytes = 0 } = ingest;
+      return { digest, file, place, sizeBytes, ...written };
+    });
+    if (!this.#put(notes, this.#parts.clock.now())) return;
+    for (const { running, written } of grown) running.notedBytes = written.writtenBytes;
+  }
+
+  #put(notes: readonly PartialNote[], at: number): boolean {
+    return (
+      this.#record(() => {
+        this.#parts.partials.put(notes, at);
+        return true;
+      }) ?? false
+    );
+  }
+
+  /** Told once for a row of failures. */
+  #record<T>(work: () => T): T | undefined {
+    try {
+      const done = work();
+      this.#troubled = false;
+      return done;
+    } catch (cause) {
+      if (!this.#troubled) {
+        this.#parts.notices.emit("storageTrouble", { message: "what is fetched so far could not be noted", cause });
+      }
+      this.#troubled = true;
+      return undefined;
+    }
+  }
+}
