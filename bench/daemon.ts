@@ -112,6 +112,12 @@ export class Daemon {
     }
   }
 
+  /** Gives it no chance to end anything. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#exited;
+  }
+
   /** SIGTERM, and SIGKILL where that does not help. */
   async stop(graceMs = 10_000): Promise<void> {
     if (this.#ended) return;

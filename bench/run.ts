@@ -27,6 +27,7 @@ import {
 } from "./report.ts";
 import { Bench, type BenchParts, type Scenario, troubleOf } from "./scenario.ts";
 import { coldBlob } from "./scenarios/cold-blob.ts";
+import { crash } from "./scenarios/crash.ts";
 import { farOrigin } from "./scenarios/far-origin.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
 import { herd } from "./scenarios/herd.ts";
@@ -59,6 +60,7 @@ const SCENARIOS: readonly Scenario[] = [
   revival,
   slowReaders,
   hugeBlob,
+  crash,
 ];
 const SCENARIO_TIMEOUT_MS = 240_000;
 const QUIET_PATIENCE_MS = { quick: 3_000, full: 15_000 };
@@ -118,7 +120,7 @@ async function main(): Promise<number> {
 
 async function runScenario(scenario: Scenario, parts: BenchParts): Promise<ScenarioReport> {
   const { name, measures } = scenario;
-  const limit = AbortSignal.any([signalled.signal, AbortSignal.timeout(SCENARIO_TIMEOUT_MS)]);
+  const limit = AbortSignal.any([signalled.signal, AbortSignal.timeout(scenario.timeoutMs ?? SCENARIO_TIMEOUT_MS)]);
   const patienceMs = parts.quick ? QUIET_PATIENCE_MS.quick : QUIET_PATIENCE_MS.full;
   const noise = await waitForQuiet(patienceMs, limit).catch(() => Number.NaN);
   say(`\n${name}: ${measures} (machine busy before: ${(noise * 100).toFixed(0)} %)\n`);

@@ -28,6 +28,8 @@ export interface Scenario {
   readonly name: string;
   /** In one line. */
   readonly measures: string;
+  /** How long it may take, where that is more than usual. */
+  readonly timeoutMs?: number;
   /** @throws MissingProgram, Skipped, or what went wrong. */
   run(bench: Bench): Promise<void>;
 }

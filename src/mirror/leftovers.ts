@@ -8,7 +8,7 @@ import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { KeptPartial } from "../meta/partials.ts";
 import type { BlobStore } from "../store/blobstore.ts";
-import { planKept } from "./fillpolicy.ts";
+import { KEPT_FROM_BYTES, planKept } from "./fillpolicy.ts";
 import type { Fills } from "./fills.ts";
 import type { Keeping } from "./keeping.ts";
 import type { MirrorNotices } from "./notices.ts";
@@ -75,12 +75,13 @@ export class Leftovers {
     );
   }
 
-  /** Files without a note, and notes without a file or an upstream. */
+  /** Files without a note, and notes without a file, without an upstream, or of nothing that counts. */
   async #sweep(): Promise<void> {
     const { store, keeping, signal, findRoute } = this.#parts;
     const files = new Set(await store.partials());
     for (const partial of keeping.list()) {
-      if (!files.has(partial.file) || findRoute(partial) === undefined) await keeping.remove(partial.digest);
+      const isUseful = files.has(partial.file) && partial.prefixBytes >= KEPT_FROM_BYTES;
+      if (!isUseful || findRoute(partial) === undefined) await keeping.remove(partial.digest);
     }
     const known = new Set(keeping.list().map(({ file }) => file));
     for (const file of files) {

@@ -197,8 +197,9 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
         config: { workers: 1 },
       });
       const pulls = contents.map((content) => getHashed(`${mirror.url}/v2/demo/blobs/${content.digest}`));
-      await new Promise((resolve) => setTimeout(resolve, random() * 700));
-      files.cut(mirror.dir, dir.path, random);
+      await mirror.until(async () => (await mirror.stored()).length >= seed % contents.length, "too few are stored");
+      await new Promise((resolve) => setTimeout(resolve, random() * 30));
+      files.cut(join(mirror.dir, "v1"), join(dir.path, "v1"), random);
       await mirror.mirror.stop();
       await Promise.all(pulls);
     }

@@ -96,6 +96,8 @@ export class LosableFiles implements Files {
   }
 
   #lose(root: string, target: string, path: string, random: () => number): void {
+    // What is renamed just now, by a thread, is lost.
+    if (!existsSync(path)) return;
     const now = readFileSync(path);
     const synced = this.#synced.get(path) ?? now;
     const zeros = Buffer.alloc(Math.max(0, now.length - synced.length));
