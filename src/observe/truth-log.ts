@@ -1,13 +1,13 @@
 /**
  * What was found out about stored bytes, as lines of the log.
  */
+import type { Logger } from "pino";
 import type { Notices } from "../base/notices.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
-import type { Log } from "./log.ts";
 import { redact } from "./redact.ts";
 
 /** @returns the functions that end the subscriptions. */
-export function logTruth(log: Log, notices: Notices<MirrorNotices>): (() => void)[] {
+export function logTruth(log: Logger, notices: Notices<MirrorNotices>): (() => void)[] {
   return [
     notices.on("blobDamaged", ({ digest, sizeBytes, damage, reason, pinned, where, foundBy }) => {
       const fields = { digest, bytes: sizeBytes, damage, reason: redact(reason), pinned, where, foundBy };
