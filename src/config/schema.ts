@@ -86,7 +86,11 @@ export const schema = section("", {
         "0 3 * * 0",
         "0 3 * * 0",
       ),
-      bandwidth: optionalSize("Bytes read per second at most; null = no limit.", "32MiB", "32MiB"),
+      bandwidth: optionalSize(
+        "Bytes read per second at most, a file counting 32KiB more; null = no limit.",
+        "32MiB",
+        "32MiB",
+      ),
     }),
   }),
   defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),

@@ -3,6 +3,8 @@
  */
 import { type Clock, pause } from "../base/clock.ts";
 
+/** What a file costs beside its bytes: the disk has to find it, and this process to do with it. */
+const FILE_BYTES = 32 * 1024;
 /** Shorter waits are put together. */
 const MIN_WAIT_MS = 20;
 const MAX_PIECE_BYTES = 4 * 1024 * 1024;
@@ -29,8 +31,13 @@ export class ScrubPace {
     return Math.min(MAX_PIECE_BYTES, Math.max(MIN_PIECE_BYTES, share));
   }
 
-  /** To be awaited after so much was read. @throws the signal's reason. */
-  async spend(bytes: number, signal: AbortSignal): Promise<void> {
+  /**
+   * To be awaited after so much was read.
+   * @param ended a file's end was reached.
+   * @throws the signal's reason.
+   */
+  async spend(readBytes: number, ended: boolean, signal: AbortSignal): Promise<void> {
+    const bytes = readBytes + (ended ? FILE_BYTES : 0);
     signal.throwIfAborted();
     const now = this.#clock.now();
     // A clock that is set neither gives time nor takes it.

@@ -42,12 +42,9 @@ export class Verifier {
       for (;;) {
         const { readBytes, finding } = await file.next(pace.pieceBytes, signal);
         onRead?.(readBytes);
-        if (finding !== undefined) {
-          // Whatever came of it, it was read.
-          await pace.spend(readBytes, signal);
-          return finding;
-        }
-        await pace.spend(readBytes, signal);
+        // Whatever came of it, it was read.
+        await pace.spend(readBytes, finding !== undefined, signal);
+        if (finding !== undefined) return finding;
       }
     } finally {
       file.drop();
