@@ -11,7 +11,15 @@ import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../base/failure.ts";
 import { BACKUP_FILE, backupBytes, writeBackup } from "./backup.ts";
 import type { WatchedDatabase } from "./damage.ts";
-import { acquit, condemn, type DamageListener, findCondemned, isBusy, isDamage, isDatabaseError } from "./damage.ts";
+import {
+  acquit,
+  condemn,
+  type DamageListener,
+  findCondemned,
+  isBusy,
+  isCuredByReopening,
+  isDatabaseError,
+} from "./damage.ts";
 import { type Database, INDEX_FILE, openingFailure, openWatched } from "./database.ts";
 import { Facts } from "./facts.ts";
 import { holdDirectory } from "./lock.ts";
@@ -105,7 +113,7 @@ function open(directory: string, locking: "EXCLUSIVE" | "NORMAL"): Opened {
     try {
       return { ...openProbed(directory, options), recovery: undefined };
     } catch (error) {
-      if (!isDamage(error)) throw error;
+      if (!isCuredByReopening(error)) throw error;
       return recover(directory, messageOf(error), options);
     }
   }
