@@ -25,6 +25,7 @@ import {
 import { canonicalRegistryName, DOCKER_HUB, parseRegistryName } from "./registry-name.ts";
 import { tls } from "./tls-schema.ts";
 import { ALWAYS, asRecord, type UpstreamConfig, upstream } from "./upstream-schema.ts";
+import { warm } from "./warm-schema.ts";
 
 export type { Credential, CredentialForm, SecretSource } from "./credential.ts";
 export { servesTls, type TlsConfig } from "./tls-schema.ts";
@@ -102,6 +103,7 @@ export const schema = section("", {
     level: choice("The least level that is written.", LOG_LEVELS, "info"),
     format: choice("One JSON object per line, or lines for people.", ["json", "pretty"], "json"),
   }),
+  warm,
   upstreams: z
     .preprocess((value) => value ?? {}, upstreams)
     .prefault({})
