@@ -130,7 +130,7 @@ export class WarmDocuments {
   }
 
   #warmed({ manifest, fetched, kept }: Fetched): WarmedManifest {
-    if (!kept) throw notKept("cache-full");
+    if (!kept) throw notKept("the cache is full, or the disk failed");
     if (!fetched) this.#parts.usage.note(manifest.digest);
     return { manifest, fetched };
   }
