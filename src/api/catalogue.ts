@@ -9,18 +9,24 @@ import type { Graph } from "../meta/graph.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import { Images } from "../meta/images.ts";
 import type { Inventory } from "../meta/inventory.ts";
+import { Leaving } from "../meta/leaving.ts";
 import { Pins } from "../meta/pins.ts";
 import { Relations } from "../meta/relations.ts";
 import type { Repositories } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
+import type { Absences } from "../mirror/absences.ts";
+import type { Fills } from "../mirror/fills.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Shelf } from "../mirror/shelf.ts";
-import type { BlobStore } from "../store/blobstore.ts";
+import type { Sightings } from "../mirror/sightings.ts";
+import type { Troubles } from "../mirror/troubles.ts";
+import type { DiskStore } from "../store/disk.ts";
 import { imageOperation } from "./image.ts";
 import { imagesOperation } from "./images.ts";
 import { Narrowing } from "./narrowing.ts";
 import type { Operation } from "./operation.ts";
 import { pinOperations } from "./pins.ts";
+import { purgeOperation } from "./purge.ts";
 
 export interface CatalogueParts {
   readonly config: Config;
@@ -31,7 +37,11 @@ export interface CatalogueParts {
   readonly tags: Tags;
   readonly graph: Graph;
   readonly shelf: Shelf;
-  readonly store: BlobStore;
+  readonly store: DiskStore;
+  readonly fills: Fills;
+  readonly absences: Absences;
+  readonly sightings: Sightings;
+  readonly troubles: Troubles;
   readonly clock: Clock;
   readonly notices: Notices<MirrorNotices>;
   readonly signal: AbortSignal;
@@ -53,12 +63,12 @@ export function openCatalogue(parts: CatalogueParts): Catalogue {
   const narrowing = new Narrowing({ ...parts, pins, read });
   const upstreams = upstreamsOf(parts.config);
   const all = {
-    ...{ ...parts, images, pins, narrowing, read, relations: new Relations(database) },
+    ...{ ...parts, images, pins, narrowing, read, relations: new Relations(database), leaving: new Leaving(database) },
     freshnessOf: (upstream: string) => upstreams.get(upstream)?.freshness,
     now: () => parts.clock.now(),
   };
   return {
-    operations: [imagesOperation(all), imageOperation(all), ...pinOperations(all)],
+    operations: [imagesOperation(all), imageOperation(all), ...pinOperations(all), purgeOperation(all)],
     start: () => void narrowing.refresh(),
     stop: () => narrowing.refresh(),
   };

@@ -14,6 +14,7 @@ import { importCommand } from "./import.ts";
 import { inspectCommand } from "./inspect.ts";
 import { lsCommand } from "./ls.ts";
 import { pinCommand } from "./pin.ts";
+import { purgeCommand } from "./purge.ts";
 import { SCRUB } from "./scrub.ts";
 import { describeScrub, SCRUB_COMMAND, SCRUB_SUMMARY } from "./scrub-options.ts";
 import { unpinCommand } from "./unpin.ts";
@@ -25,6 +26,7 @@ export const COMMANDS: readonly Command[] = [
   inspectCommand,
   pinCommand,
   unpinCommand,
+  purgeCommand,
   { usage: BENCH_COMMAND, summary: BENCH_SUMMARY, flags: benchFlags, run: bench },
   { usage: CHECK_COMMAND, summary: CHECK_SUMMARY, flags: checkFlags, run: check, json: "alone" },
   { usage: DOCTOR_COMMAND, summary: DOCTOR_SUMMARY, flags: doctorFlags, run: doctor, json: "alone" },

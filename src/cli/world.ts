@@ -36,6 +36,8 @@ export interface World {
   readonly hostName: string;
   /** Loaded when it is needed: `--help` and a faulty configuration need no mirror. */
   loadMirror(): Promise<CreateMirror>;
+  /** Asks whoever sits at the terminal; undefined where nobody does. */
+  ask?(question: string): Promise<string | undefined>;
   /** Calls back at every such signal until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
   /** Ends the process at once. */
@@ -52,6 +54,16 @@ export function processWorld(version: string): World {
     async loadMirror() {
       const { createMirror } = await import("../app.ts");
       return (config, options) => createMirror(config, { version, ...options });
+    },
+    async ask(question) {
+      if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+      const { createInterface } = await import("node:readline/promises");
+      const lines = createInterface({ input: process.stdin, output: process.stderr });
+      try {
+        return await lines.question(question);
+      } finally {
+        lines.close();
+      }
     },
     onSignal(listener) {
       process.on("SIGTERM", listener);

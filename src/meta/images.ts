@@ -79,9 +79,8 @@ export class Images {
       stored: database.prepare(
         `SELECT b.digest, ${COLUMNS} FROM blobs b JOIN manifests m ON m.digest = b.digest WHERE b.digest = ?`,
       ),
-      placesOf: database.prepare(
-        "SELECT r.upstream, r.name FROM reachable x JOIN repositories r ON r.id = x.repository WHERE x.digest = ? AND x.confirmed = 1 LIMIT ?",
-      ),
+      held: database.prepare("SELECT held FROM blobs WHERE digest = ?"),
+      readable: database.prepare("SELECT 1 FROM reachable WHERE repository = ? AND digest = ?"),
     };
   }
 
@@ -142,9 +141,12 @@ export class Images {
     }));
   }
 
-  /** Repositories whose upstream said that they have it. */
-  placesOf(digest: Digest, limit: number): Place[] {
-    return this.#statements.placesOf.all(digest, limit).map(placeOf);
+  isHeld(digest: Digest): boolean {
+    return Number(this.#statements.held.get(digest)?.["held"] ?? 0) > 0;
+  }
+
+  isReadable(repositoryId: number, digest: Digest): boolean {
+    return this.#statements.readable.get(repositoryId, digest) !== undefined;
   }
 }
 

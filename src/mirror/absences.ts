@@ -4,7 +4,7 @@
  * Only answers are remembered, never failures: a 401, 429 or 5xx is not a 404.
  */
 import type { Clock } from "../base/clock.ts";
-import { placeKey } from "../meta/repositories.ts";
+import { type Place, placeKey } from "../meta/repositories.ts";
 import type { Absence } from "../upstream/upstream.ts";
 import { Ledger } from "./ledger.ts";
 import type { Route } from "./route.ts";
@@ -47,11 +47,11 @@ export class Absences {
     this.#entries.set(keyOf(route, what), { absence, until });
   }
 
-  forget(route: Route, what: string): void {
-    this.#entries.delete(keyOf(route, what));
+  forget(place: Place, what: string): void {
+    this.#entries.delete(keyOf(place, what));
   }
 }
 
-function keyOf(route: Route, what: string): string {
-  return `${placeKey(route)} ${what}`;
+function keyOf(place: Place, what: string): string {
+  return `${placeKey(place)} ${what}`;
 }

@@ -2,7 +2,7 @@
  * What upstreams said last that their tags name, without the content; believed as long as a tag is fresh.
  */
 import type { Clock } from "../base/clock.ts";
-import { tagKey } from "../meta/repositories.ts";
+import { type Place, tagKey } from "../meta/repositories.ts";
 import type { Tag } from "../oci/reference.ts";
 import { Ledger } from "./ledger.ts";
 import type { Sighting } from "./origin.ts";
@@ -39,7 +39,7 @@ export class Sightings {
     this.#entries.set(tagKey(route, tag), sighting);
   }
 
-  forget(route: Route, tag: Tag): void {
-    this.#entries.delete(tagKey(route, tag));
+  forget(place: Place, tag: Tag): void {
+    this.#entries.delete(tagKey(place, tag));
   }
 }

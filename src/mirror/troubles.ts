@@ -6,7 +6,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Failure } from "../base/failure.ts";
-import { tagKey } from "../meta/repositories.ts";
+import { type Place, tagKey } from "../meta/repositories.ts";
 import type { Tag } from "../oci/reference.ts";
 import { Ledger } from "./ledger.ts";
 import type { Route } from "./route.ts";
@@ -50,8 +50,8 @@ export class Troubles {
     this.#entries.set(tagKey(route, tag), { failure, until });
   }
 
-  forget(route: Route, tag: Tag): void {
-    this.#entries.delete(tagKey(route, tag));
+  forget(place: Place, tag: Tag): void {
+    this.#entries.delete(tagKey(place, tag));
   }
 }
 

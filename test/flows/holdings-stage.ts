@@ -7,13 +7,24 @@ import { get } from "../kit/http.ts";
 import type { TestImage, TestIndex } from "../kit/image.ts";
 import type { TestMirror } from "../kit/mirror.ts";
 
-/** Pulls as a client would: the tag, then everything below. @param registry as containerd names it. */
+/** Pulls as a client would: the tag, then everything below; and waits until all is stored. @param registry as containerd names it. */
 export async function pull(
-  mirror: Pick<TestMirror, "url">,
+  mirror: TestMirror,
   repository: string,
   image: TestImage | TestIndex,
   tag?: string,
   registry?: string,
+): Promise<void> {
+  await fetchAll(mirror, repository, image, tag, registry);
+  await settled(mirror);
+}
+
+async function fetchAll(
+  mirror: TestMirror,
+  repository: string,
+  image: TestImage | TestIndex,
+  tag: string | undefined,
+  registry: string | undefined,
 ): Promise<void> {
   const query = registry === undefined ? "" : `?ns=${registry}`;
   const fetch = async (kind: string, reference: string) => {
@@ -21,8 +32,19 @@ export async function pull(
     assert.equal(answer.status, 200, `${repository} ${reference}: ${answer.body.toString().slice(0, 300)}`);
   };
   await fetch("manifests", tag ?? image.digest);
-  if ("images" in image) for (const child of image.images) await pull(mirror, repository, child, undefined, registry);
+  if ("images" in image)
+    for (const child of image.images) await fetchAll(mirror, repository, child, undefined, registry);
   else for (const { digest } of [image.config, ...image.layers]) await fetch("blobs", digest);
+}
+
+/** Clients have their last byte before a blob has its row. */
+export async function settled(mirror: TestMirror): Promise<void> {
+  await mirror.settled();
+  const all = async () => {
+    const { cache } = await ask<{ cache: { blobs: number } }>(mirror, "/api/v1/status");
+    return cache.blobs === (await mirror.stored()).length;
+  };
+  await mirror.until(all, "not everything that is stored has its row");
 }
 
 export async function ask<T = Record<string, never>>(mirror: Pick<TestMirror, "adminUrl">, path: string): Promise<T> {
