@@ -12,6 +12,8 @@ const PACKAGES = {
   wrk: "wrk",
   h2load: "nghttp2-client",
   taskset: "util-linux",
+  unshare: "util-linux",
+  nsenter: "util-linux",
 } as const;
 
 /** Service binaries live where only root's path looks. */

@@ -30,6 +30,7 @@ import { coldBlob } from "./scenarios/cold-blob.ts";
 import { crash } from "./scenarios/crash.ts";
 import { farOrigin } from "./scenarios/far-origin.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
+import { fullDisk } from "./scenarios/full-disk.ts";
 import { herd } from "./scenarios/herd.ts";
 import { hubDay } from "./scenarios/hub-day.ts";
 import { hugeBlob } from "./scenarios/huge-blob.ts";
@@ -58,6 +59,7 @@ const SCENARIOS: readonly Scenario[] = [
   tail,
   workers,
   revival,
+  fullDisk,
   slowReaders,
   hugeBlob,
   crash,
