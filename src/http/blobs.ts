@@ -83,10 +83,10 @@ function reply(exchange: Exchange, answer: BlobAnswer, rangeHeader: string | und
     sending.send(exchange, follower, pieces, fail);
     return;
   }
-  sending.send(exchange, follower, pieces, fail, (failed, { start, end }, damaged) => {
+  sending.send(exchange, follower, pieces, fail, (failed, { start, end }, damage) => {
     // What was not sent yet can still say how it is.
     if (!exchange.begun) Object.assign(headers, commonHeaders(exchange, { cache: "bypass", why: "storage" }));
-    return rescue({ follower: failed, position: start, end }, damaged);
+    return rescue({ follower: failed, position: start, end }, damage);
   });
 }
 

@@ -61,9 +61,9 @@ export class Sending {
 /**
  * The bytes of the slice from somewhere else, or as an error of theirs why not.
  * @param follower the one that failed, which is taken over; undefined for further pieces of the same answer.
- * @param damaged the file itself cannot be read, or has ended early.
+ * @param damage why the file itself cannot be read; undefined where it is not to blame.
  */
-export type Rescue = (follower: Follower | undefined, slice: Slice, damaged: boolean) => Readable;
+export type Rescue = (follower: Follower | undefined, slice: Slice, damage: Failure | undefined) => Readable;
 
 class Sender {
   readonly #sending: Sending;
@@ -329,11 +329,11 @@ class Sender {
     // Their turns come, and lead here again.
     if (this.#unwritten > 0) return;
     this.#rescued = true;
-    this.#goOn(this.#rescue, this.#follower, this.#broken !== undefined);
+    this.#goOn(this.#rescue, this.#follower, this.#broken);
   }
 
   /** Piece by piece. */
-  #goOn(rescue: Rescue, follower: Follower | undefined, damaged: boolean): void {
+  #goOn(rescue: Rescue, follower: Follower | undefined, damage: Failure | undefined): void {
     const piece = this.#pieces[this.#piece];
     if (piece === undefined || Buffer.isBuffer(piece)) {
       this.#end();
@@ -342,7 +342,7 @@ class Sender {
     }
     const slice = { start: this.#position, end: piece.end };
     const length = slice.end - slice.start + 1;
-    const body = rescue(follower, slice, damaged);
+    const body = rescue(follower, slice, damage);
     passOn(
       this.#exchange,
       body,
@@ -350,7 +350,7 @@ class Sender {
       (error) => this.#fail(error),
       () => {
         this.#advance(length);
-        this.#goOn(rescue, undefined, false);
+        this.#goOn(rescue, undefined, undefined);
       },
     );
   }

@@ -40,9 +40,9 @@ export interface BlobAnswer {
   readonly follower?: Follower;
   /**
    * Goes on where the follower's file has failed.
-   * @param damaged the file itself cannot be read, or has not what it should have.
+   * @param damage why the file itself cannot be read; undefined where it is not to blame.
    */
-  readonly rescue?: (stranded: Stranded, damaged: boolean) => Readable;
+  readonly rescue?: (stranded: Stranded, damage: Failure | undefined) => Readable;
   /** The requested slice or, with no `passedSlice`, the whole blob. Whoever gets it reads or destroys it. */
   readonly passed?: Readable;
   readonly passedSlice?: Slice;
@@ -323,17 +323,17 @@ export class Blobs {
     const { usage } = this.#parts;
     // What begins a fill is counted when that is stored, and later pieces of a body that is resumed are the same use.
     if (verdict.cache !== "miss" && (findSlice(sizeBytes)?.start ?? 0) === 0) usage.note(digest);
-    const rescue = (stranded: Stranded, damaged: boolean): Readable => {
-      if (damaged) this.#discard(digest);
+    const rescue = (stranded: Stranded, damage: Failure | undefined): Readable => {
+      if (damage !== undefined) this.#discard(digest, damage);
       this.#parts.notices.emit("answerRescued", { upstream: route.upstream, digest, atByte: stranded.position });
       return this.#rescue.open({ route, digest, sizeBytes }, stranded);
     };
     return { digest, sizeBytes, verdict, follower, rescue };
   }
 
-  #discard(digest: Digest): void {
+  #discard(digest: Digest, damage: Failure): void {
     const { store } = this.#parts;
-    this.#trouble(`stored blob ${digest} cannot be read; it will be fetched again`, undefined);
+    this.#trouble(`stored blob ${digest} cannot be read; it will be fetched again`, damage);
     void this.#drop(digest, () => store.discard?.(digest) ?? store.remove(digest));
   }
 

@@ -210,7 +210,9 @@ class RemoteFill implements Watched {
       else this.#file = new OpenFile(fd);
       this.#ready.resolve(undefined);
     } catch (cause) {
-      this.fail(new Failure("storage", `cannot open a blob that is being written: ${messageOf(cause)}`, { cause }));
+      const message = "a blob that is being written cannot be opened";
+      this.#parts.notices.emit("storageTrouble", { message, cause });
+      this.fail(new Failure("storage", `${message}: ${messageOf(cause)}`, { cause }));
     }
   }
 

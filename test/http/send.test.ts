@@ -1,10 +1,11 @@
 /** Pieces of a blob on their way to a socket. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { Readable } from "node:stream";
 import { test } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { planMultipart } from "../../src/http/multipart.ts";
-import { type Piece, Sending } from "../../src/http/send.ts";
+import { type Piece, type Rescue, Sending } from "../../src/http/send.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import type { Follower } from "../../src/store/follower.ts";
 import { MemoryStore } from "../contracts/memory-store.ts";
@@ -30,11 +31,11 @@ async function withStored(work: (store: MemoryStore) => Promise<void>): Promise<
 const open = async (store: MemoryStore) => (await store.open(digestOf(BYTES))) ?? assert.fail("not stored");
 
 /** Sends as the front does: what fails before the first byte would become an error, what fails later is a cut. */
-function send(follower: Follower, pieces: readonly Piece[]) {
+function send(follower: Follower, pieces: readonly Piece[], rescue?: Rescue) {
   const made = fakeExchange();
   made.exchange.head(200, {});
   const over = once(made.response, "close");
-  new Sending().send(made.exchange, follower, pieces, (error) => made.exchange.cut(error));
+  new Sending().send(made.exchange, follower, pieces, (error) => made.exchange.cut(error), rescue);
   return { ...made, over };
 }
 
@@ -146,3 +147,102 @@ test("memory that a response never let go of is not lent to anyone again, and no
     const others = Array.from({ length: 8 }, () => sending.buffers.lend(1024 * 1024).buffer);
     for (const chunk of never) assert.ok(!others.includes(chunk.buffer));
   }));
+
+/** Goes on from the right bytes, and remembers what it was asked for. */
+function rescuer() {
+  const asked: { start: number; end: number; damaged: boolean; withFile: boolean }[] = [];
+  const rescue: Rescue = (follower, { start, end }, damage) => {
+    asked.push({ start, end, damaged: damage !== undefined, withFile: follower !== undefined });
+    follower?.close();
+    return Readable.from(chunksOf(BYTES.subarray(start, end + 1)));
+  };
+  return { asked, rescue };
+}
+
+function* chunksOf(bytes: Buffer): Iterable<Buffer> {
+  for (let at = 0; at < bytes.length; at += 100_000) yield bytes.subarray(at, at + 100_000);
+}
+
+test("an answer whose fill dies of the disk goes on from elsewhere at the byte it reached", async () => {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.declareSize(SIZE);
+  ingest.write(BYTES.subarray(0, 1_000_000));
+  let closed = 0;
+  const follower = ingest.follow(() => {
+    closed += 1;
+  });
+  const { asked, rescue } = rescuer();
+  const { response, over, exchange } = send(follower, [{ start: 0, end: SIZE - 1 }], rescue);
+  for (let turn = 0; turn < 1000 && exchange.bytes < 1_000_000; turn += 1) await new Promise((go) => setImmediate(go));
+  await ingest.fail(new Failure("storage", "the disk is full"));
+  await over;
+  assert.ok(response.body.equals(BYTES));
+  assert.deepEqual(asked, [{ start: 1_000_000, end: SIZE - 1, damaged: false, withFile: true }]);
+  assert.equal(closed, 1);
+  ingest.close();
+});
+
+test("a file that cannot be read is told to be damaged, and each further piece of the answer is asked for by itself", () =>
+  withStored(async (store) => {
+    const stored = await open(store);
+    // Nothing that could be read.
+    const broken: Follower = new Proxy(stored, {
+      get: (target, key) => {
+        if (key === "fd") return 1_000_000;
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const { asked, rescue } = rescuer();
+    const pieces = [Buffer.from("first:"), { start: 5, end: 500_000 }, Buffer.from(":second:"), { start: 7, end: 9 }];
+    const { response, over } = send(broken, pieces, rescue);
+    await over;
+    const parts = [Buffer.from("first:"), BYTES.subarray(5, 500_001), Buffer.from(":second:"), BYTES.subarray(7, 10)];
+    assert.ok(response.body.equals(Buffer.concat(parts)));
+    assert.deepEqual(asked, [
+      { start: 5, end: 500_000, damaged: true, withFile: true },
+      { start: 7, end: 9, damaged: false, withFile: false },
+    ]);
+    assert.equal(response.destroyed, false);
+  }));
+
+test("what is wrong with the bytes themselves is not gone on with", async () => {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.declareSize(SIZE);
+  ingest.write(BYTES.subarray(0, 1_000_000));
+  const { asked, rescue } = rescuer();
+  const { over, answered, exchange } = send(
+    ingest.follow(() => {}),
+    [{ start: 0, end: SIZE - 1 }],
+    rescue,
+  );
+  for (let turn = 0; turn < 1000 && exchange.bytes < 1_000_000; turn += 1) await new Promise((go) => setImmediate(go));
+  await ingest.fail(new Failure("corrupt", "it no longer matches its digest"));
+  await over;
+  assert.deepEqual(asked, []);
+  assert.ok((answered[0]?.bytes ?? 0) < SIZE);
+  ingest.close();
+});
+
+test("what cannot be gone on with either ends short", async () => {
+  const store = new MemoryStore();
+  const ingest = await store.ingest(digestOf(BYTES));
+  ingest.declareSize(SIZE);
+  ingest.write(BYTES.subarray(0, 1_000_000));
+  const rescue: Rescue = (follower) => {
+    follower?.close();
+    return new Readable({ read: () => {} }).destroy(new Failure("unreachable", "the upstream is gone as well"));
+  };
+  const { over, answered, exchange } = send(
+    ingest.follow(() => {}),
+    [{ start: 0, end: SIZE - 1 }],
+    rescue,
+  );
+  for (let turn = 0; turn < 1000 && exchange.bytes < 1_000_000; turn += 1) await new Promise((go) => setImmediate(go));
+  await ingest.fail(new Failure("storage", "the disk is full"));
+  await over;
+  assert.equal(answered[0]?.error?.message, "the upstream is gone as well");
+  ingest.close();
+});
