@@ -130,7 +130,7 @@ export class Blobs {
     const remembered = this.#parts.origin.findAbsence(route, digest);
     if (remembered !== undefined) return absent(remembered, true);
     if (this.#parts.origin.findFill(digest) === undefined) {
-      const refusal = await this.#parts.capacity.findRefusal(sizeHint ?? 0);
+      const refusal = await this.#parts.capacity.findRefusal(sizeHint ?? 0, { digest, upstream: route.upstream });
       if (refusal !== undefined) return await this.#pass(wanted, refusal);
     }
     for (let round = 1; ; round += 1) {

@@ -195,7 +195,8 @@ export class Fill {
       // It sends all of it, whatever was asked for.
       if (fromByte < this.#keptBytes) await this.#renounce();
     }
-    const room = await this.#parts.capacity.reserve(sizeBytes);
+    const newcomer = { digest: this.digest, upstream: this.route.upstream };
+    const room = await this.#parts.capacity.reserve(sizeBytes, newcomer, () => this.#ingest?.receivedBytes ?? 0);
     if (typeof room === "string") throw noRoom(room);
     this.#room = room;
     this.#ingest = await this.#opening;

@@ -26,7 +26,7 @@ export interface ShelvedManifest {
 }
 
 export interface ShelfParts {
-  readonly capacity: Pick<Capacity, "findRefusal">;
+  readonly capacity: Pick<Capacity, "reserve">;
   readonly store: Pick<BlobStore, "read" | "ingest" | "remove">;
   readonly inventory: Pick<Inventory, "findSize" | "findMediaType" | "addBlob" | "addManifest" | "dropBlob">;
   readonly graph: Pick<Graph, "link">;
@@ -104,13 +104,19 @@ export class Shelf {
     // Where a document does not say its own type, the first that it was served with stays.
     const mediaType = this.#parts.inventory.findMediaType(digest) ?? content.mediaType;
     const manifest = { digest, mediaType, bytes: served.bytes };
-    if ((await this.#parts.capacity.findRefusal(manifest.bytes.length)) !== undefined) return { manifest, kept: false };
+    const isStored = this.#parts.inventory.findSize(digest) !== undefined;
+    const sizeBytes = isStored ? 0 : manifest.bytes.length;
+    const room = await this.#parts.capacity.reserve(sizeBytes, { digest, upstream: place.upstream });
+    // What takes no room can be kept in a full store.
+    if (typeof room === "string" && !isStored) return { manifest, kept: false };
     try {
       await this.#write(manifest, place.upstream);
       this.#link(place, manifest, true);
     } catch (error) {
       this.#parts.notices.emit("storageTrouble", { message: "a manifest could not be stored", cause: error });
       return { manifest, kept: false };
+    } finally {
+      if (typeof room === "object") room.release();
     }
     this.#memory.set(digest, manifest);
     return { manifest, kept: true };

@@ -89,7 +89,7 @@ export class Door {
     },
     findPage: ({ place, question }) =>
       this.#side.pages.find(this.#route(place), question, { signal: this.#gone.signal }),
-    findRefusal: ({ sizeBytes }) => this.#side.capacity.findRefusal(sizeBytes),
+    findRefusal: ({ sizeBytes, newcomer }) => this.#side.capacity.findRefusal(sizeBytes, newcomer),
     takePass: async ({ place }) => {
       const end = await this.#side.passes.take(this.#route(place));
       if (end === undefined) return undefined;

@@ -9,6 +9,7 @@ import type { AbsentAnswer } from "../mirror/absent.ts";
 import type { AgedPage, ListQuestion } from "../mirror/aged.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Fetched, Sighting } from "../mirror/origin.ts";
+import type { Newcomer } from "../mirror/room.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { FileIdentity } from "../store/condemned.ts";
@@ -30,7 +31,7 @@ export interface DoorAsks {
   fetchManifest(asked: { place: Place; digest: Digest }): Promise<Flew<Fetched | Absence>>;
   confirmBlob(asked: { place: Place; digest: Digest }): Promise<Flew<BlobHead | Absence>>;
   findPage(asked: { place: Place; question: ListQuestion }): Promise<AgedPage | AbsentAnswer>;
-  findRefusal(asked: { sizeBytes: number }): Promise<string | undefined>;
+  findRefusal(asked: { sizeBytes: number; newcomer: Newcomer | undefined }): Promise<string | undefined>;
   /** The number to end the pass by. */
   takePass(asked: { place: Place }): Promise<number | undefined>;
   remove(asked: { digest: Digest }): Promise<void>;

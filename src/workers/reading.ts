@@ -55,8 +55,8 @@ export function storeThrough(
   };
 }
 
-export function capacityThrough(door: Door): Pick<Capacity, "findRefusal"> {
-  return { findRefusal: (sizeBytes) => door.ask("findRefusal", { sizeBytes }) };
+export function capacityThrough(door: Door): Pick<Capacity, "findRefusal" | "reserve"> {
+  return { findRefusal: (sizeBytes, newcomer) => door.ask("findRefusal", { sizeBytes, newcomer }), reserve: neverHere };
 }
 
 export function pagesThrough(door: Door): Pages {

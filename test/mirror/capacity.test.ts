@@ -6,8 +6,10 @@ import { Capacity } from "../../src/mirror/capacity.ts";
 import { DiskHealth } from "../../src/mirror/diskhealth.ts";
 import { MemoryStore } from "../contracts/memory-store.ts";
 import { ManualClock } from "../kit/clock.ts";
-import { withRooms } from "../meta/rooms.ts";
+import { digest, withRooms } from "../meta/rooms.ts";
 import { recorded } from "./parts.ts";
+
+const some = { digest: digest("some"), upstream: "docker.io" };
 
 async function withCapacity(
   work: (scene: {
@@ -77,16 +79,16 @@ test("figures from before the clock was set back are not trusted until it has ca
     assert.equal(await capacity.findRefusal(10), "disk-full");
   }));
 
-test("what running fills have reserved counts as taken, until they give it back", () =>
+test("what running fills have reserved counts as taken, until they give it back; of unknown size, half of what is left", () =>
   withCapacity(async ({ capacity }) => {
-    const first = await capacity.reserve(3000);
+    const first = await capacity.reserve(3000, some);
     assert.ok(typeof first === "object");
-    assert.equal(await capacity.reserve(3000), "cache-full");
-    const unknown = await capacity.reserve(undefined);
+    assert.equal(await capacity.reserve(3000, some), "cache-full");
+    const unknown = await capacity.reserve(undefined, some);
     assert.ok(typeof unknown === "object");
-    assert.equal(unknown.limitBytes, 2000);
+    assert.equal(unknown.limitBytes, 1000);
     first.release();
     first.release();
-    assert.ok(typeof (await capacity.reserve(4000)) === "object");
-    assert.equal(await capacity.reserve(2000), "cache-full");
+    assert.ok(typeof (await capacity.reserve(4000, some)) === "object");
+    assert.equal(await capacity.reserve(2000, some), "cache-full");
   }));
