@@ -117,17 +117,18 @@ async function build(
   const repositories = new Repositories(database);
   const tags = new LenientTags(notices, database, repositories);
   const graph = new LenientGraph(notices, database, repositories);
-  const inventory = new LenientInventory(notices, database);
   const relations = new Relations(database);
-  const holdings = new Holdings(database, { inventory, tags, repositories });
   const usage = new Usage(database, clock);
+  const inventory = new LenientInventory(notices, database, true, (at) => usage.dateOf(at));
+  const holdings = new Holdings(database, { inventory, tags, repositories });
   const sources = await openSources(config, { notices, clock, signature, network: options.network });
 
   const maxBytes = await maxBytesOf(config, root);
-  const limits = { maxBytes, minFreeBytes: config.cache.minFree };
+  const limits = { maxBytes, minFreeBytes: config.cache.minFree, shares: sharesOf(config, maxBytes) };
+  const bytesOf = (upstream: string) => holdings.bytesOf(upstream);
   const probe = () => probeStore(options.files ?? systemFiles, root);
   const health = new DiskHealth({ clock, notices, probe });
-  const capacity = new Capacity({ store, inventory, limits, health, clock, notices });
+  const capacity = new Capacity({ store, inventory, limits, health, clock, notices, bytesOf });
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
   const memory = { absences: Absences.ledger(), sightings: Sightings.ledger(), troubles: Troubles.ledger() };
   const absences = new Absences(clock, memory.absences);
@@ -184,6 +185,7 @@ async function build(
       cacheSizeBytes: () => inventory.bytes,
       cacheMaxBytes: () => maxBytes,
       cacheBlobs: () => inventory.blobs,
+      cacheFreeBytes: () => capacity.freeBytes,
     },
     upstreams: new Map([...upstreamsOf(config)].map(([name, { endpoints }]) => [name, 1 + endpoints.length])),
   });
@@ -319,6 +321,16 @@ async function maxBytesOf(config: Config, root: string): Promise<number> {
   if (typeof maxSize === "number") return maxSize;
   const { blocks, bsize } = await statfs(root);
   return Math.floor((blocks * bsize * maxSize.percent) / 100);
+}
+
+/** What upstreams may have of the cache at most. */
+function sharesOf(config: Config, maxBytes: number): Map<string, number> {
+  const shares = new Map<string, number>();
+  for (const [name, { maxSize }] of upstreamsOf(config)) {
+    if (maxSize === null) continue;
+    shares.set(name, typeof maxSize === "number" ? maxSize : Math.floor((maxBytes * maxSize.percent) / 100));
+  }
+  return shares;
 }
 
 async function makeDirectory(path: string): Promise<void> {

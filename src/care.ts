@@ -33,8 +33,10 @@ import type { Sightings } from "./mirror/sightings.ts";
 import type { Troubles } from "./mirror/troubles.ts";
 import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
+import { Evictor } from "./upkeep/evictor.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
 import { Truth } from "./upkeep/truth.ts";
+import { UseWriter } from "./upkeep/use-writer.ts";
 import { mayPull } from "./upstream/registries/repositories.ts";
 import { openWarming } from "./warming.ts";
 
@@ -83,8 +85,11 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
+  const evictor = evictorOf(parts);
+  parts.capacity.useMaker(evictor);
   const keepers: Keeper[] = [
-    writerOfUses(parts),
+    new UseWriter(parts),
+    evictor,
     new IndexCare(parts),
     new Leftovers({
       ...parts,
@@ -128,29 +133,11 @@ function findRoute({ routing }: Sources, { upstream, repository }: Place): Route
   return isSame ? makeRoute(source, repository) : undefined;
 }
 
-/** So much of what was used may be forgotten by a crash. */
-const USES_WRITTEN_MS = 5000;
-
-function writerOfUses({ usage, clock, notices }: CareParts): Keeper {
-  let cancel = () => {};
-  const flush = () => {
-    try {
-      usage.flush();
-    } catch (cause) {
-      notices.emit("backgroundFailed", { what: "writing down what was used", cause });
-    }
-  };
-  const flushLater = () => {
-    cancel = clock.after(USES_WRITTEN_MS, () => {
-      flush();
-      flushLater();
-    });
-  };
-  return {
-    start: flushLater,
-    async stop() {
-      cancel();
-      flush();
-    },
-  };
+function evictorOf(parts: CareParts): Evictor {
+  const { highWatermark, lowWatermark } = parts.config.cache;
+  return new Evictor({
+    ...parts,
+    isFilling: (digest) => parts.fills.find(digest) !== undefined,
+    marks: { high: highWatermark, low: lowWatermark },
+  });
 }

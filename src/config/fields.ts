@@ -100,6 +100,23 @@ export function sizeLimit(doc: string, defaultText: string) {
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });
 }
 
+/** A share of something else, as a number up to 1. */
+export function share(doc: string, defaultText: string) {
+  const expected = 'expected a share such as "95%"';
+  const field = parsed(expected.slice("expected ".length), "text", (value) => {
+    const limit = parseSizeLimit(value);
+    if (typeof limit === "number") throw new Failure("invalid", expected);
+    return limit.percent / 100;
+  });
+  return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });
+}
+
+/** A size or a share; null or absent = none. */
+export function optionalSizeLimit(doc: string, example: string) {
+  const field = parsed('a size such as 50GiB, or a share such as "80%"', "textOrNumber", parseSizeLimit);
+  return field.nullable().default(null).register(keyDocs, { doc, default: null, example });
+}
+
 export function duration(doc: string, defaultText: string) {
   const field = parsed("a duration such as 30s or 5m", "textOrNumber", parseDuration);
   return field.prefault(defaultText).register(keyDocs, { doc, default: defaultText });

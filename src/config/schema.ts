@@ -18,6 +18,7 @@ import {
   processes,
   registryName,
   section,
+  share,
   size,
   sizeLimit,
   yesNo,
@@ -81,6 +82,11 @@ export const schema = section("", {
     dir: directory("Directory of the cache.", "./data"),
     maxSize: sizeLimit('Upper limit of the cache: bytes, or a share of the file system such as "80%".', "50GiB"),
     minFree: size("Never let the file system's free space fall below this.", "1GiB"),
+    highWatermark: share(
+      "Share of what may be stored (maxSize, or what minFree leaves) above which room is made.",
+      "95%",
+    ),
+    lowWatermark: share("Share down to which room is made then.", "90%"),
     scrub: section("Reading everything that is stored, to find what the disk has damaged or lost.", {
       schedule: cron(
         'When: a cron expression in local time, such as "0 3 * * 0"; null = never.',
@@ -93,7 +99,11 @@ export const schema = section("", {
         "32MiB",
       ),
     }),
-  }),
+  }).superRefine((value, context) => {
+    const { highWatermark: high, lowWatermark: low } = asRecord(value);
+    if (typeof high !== "number" || typeof low !== "number" || low <= high) return;
+    context.addIssue({ code: "custom", path: ["lowWatermark"], message: "must not be above cache.highWatermark" });
+  }, ALWAYS),
   defaultUpstream: registryName("What /v2/<repository>/… means when nothing else names an upstream.", DOCKER_HUB),
   offline: yesNo("Never contact an upstream; serve what is stored.", false),
   workers: processes("Processes that answer clients; auto = one for each core, 1 = all in one process.", 1, 64),

@@ -14,6 +14,7 @@ import {
   httpUrlList,
   keyDocs,
   optionalSize,
+  optionalSizeLimit,
   patternList,
   rate,
   section,
@@ -86,6 +87,10 @@ export const upstream = section("A registry to pull from.", {
       requestsPerSecond: rate("Requests to the upstream per second; null = no limit.", 10, 100_000),
       bandwidth: optionalSize("Bytes from the upstream per second, all downloads together; null = no limit.", "20MiB"),
     },
+  ),
+  maxSize: optionalSizeLimit(
+    'What may be stored of it: bytes, or a share of cache.maxSize such as "20%"; null = all of the cache.',
+    "20%",
   ),
   segments: count(
     "Connections one large blob is fetched by, where one is slower than several; 1 = one request.",

@@ -24,6 +24,18 @@ export interface Holding {
   readonly hits: number;
 }
 
+/** Where a walk over candidates has come to. */
+export interface Passed {
+  readonly worth: number;
+  readonly digest: Digest;
+}
+
+/** What is found of an image by a manifest of a malicious registry is found piece by piece. */
+const MAX_UNIT = 1000;
+const MAX_RELATIVES = 100;
+/** At a time: half a millisecond. */
+const MAX_TRIMMED = 200;
+
 const COLUMNS = "digest, size, upstream, worth, last_used, hits";
 
 export class Holdings {
@@ -39,10 +51,25 @@ export class Holdings {
     this.#statements = {
       find: database.prepare(`SELECT ${COLUMNS}, parents, held FROM blobs WHERE digest = ?`),
       victims: database.prepare(
-        `SELECT ${COLUMNS} FROM blobs WHERE parents = 0 AND held = 0 AND worth > ? ORDER BY worth LIMIT ?`,
+        `SELECT ${COLUMNS} FROM blobs WHERE parents = 0 AND held = 0 AND (worth, digest) > (?, ?)
+         ORDER BY worth, digest LIMIT ?`,
       ),
       victimsOf: database.prepare(
-        `SELECT ${COLUMNS} FROM blobs WHERE upstream = ? AND parents = 0 AND held = 0 AND worth > ? ORDER BY worth LIMIT ?`,
+        `SELECT ${COLUMNS} FROM blobs WHERE upstream = ? AND parents = 0 AND held = 0 AND (worth, digest) > (?, ?)
+         ORDER BY worth, digest LIMIT ?`,
+      ),
+      named: database.prepare(
+        `SELECT ${COLUMNS} FROM blobs WHERE parents > 0 AND held = 0 AND digest > ? ORDER BY digest LIMIT ?`,
+      ),
+      raise: database.prepare("UPDATE blobs SET worth = ? WHERE digest = ? AND worth < ?"),
+      packSize: database.prepare(
+        `SELECT sum(coalesce(b.size, (SELECT max(size) FROM reachable WHERE digest = n.child), 0)) AS bytes
+         FROM names n LEFT JOIN blobs b ON b.digest = n.child
+         WHERE n.parent = ? AND (b.digest IS NULL OR b.parents < 2)`,
+      ),
+      ghosts: database.prepare("SELECT count(*) AS count FROM ghosts"),
+      trimGhosts: database.prepare(
+        "DELETE FROM ghosts WHERE digest IN (SELECT digest FROM ghosts ORDER BY worth LIMIT ?)",
       ),
       children: database.prepare("SELECT child FROM names WHERE parent = ?"),
       parents: database.prepare("SELECT parent FROM names WHERE child = ?"),
@@ -69,32 +96,96 @@ export class Holdings {
   }
 
   /** Roots that may leave, worth least first. @param from only of that upstream. */
-  findVictims(limit: number, options: { readonly above?: number; readonly from?: string } = {}): Holding[] {
-    const above = options.above ?? Number.NEGATIVE_INFINITY;
+  findVictims(limit: number, options: { readonly after?: Passed; readonly from?: string } = {}): Holding[] {
+    const { worth, digest } = options.after ?? { worth: Number.NEGATIVE_INFINITY, digest: "" };
     const rows =
       options.from === undefined
-        ? this.#statements.victims.all(above, limit)
-        : this.#statements.victimsOf.all(options.from, above, limit);
+        ? this.#statements.victims.all(worth, digest, limit)
+        : this.#statements.victimsOf.all(options.from, worth, digest, limit);
     return rows.map(holdingOf);
   }
 
-  /** What leaves with this root, itself first: all that nothing else stored names, and nobody holds. */
-  findUnit(root: Digest): Holding[] {
+  /** What is named by something and held by nobody, by digest. */
+  findNamed(after: Digest | "", limit: number): Holding[] {
+    return this.#statements.named.all(after, limit).map(holdingOf);
+  }
+
+  /**
+   * What leaves with this root, itself first: all that nothing else stored names, and nobody holds.
+   * @param missing receives what of it is named and not stored.
+   */
+  findUnit(root: Digest, missing?: Set<Digest>): Holding[] {
     const first = this.find(root);
     if (first === undefined) return [];
-    const unit = [first];
+    const unit = new Map<Digest, Holding>([[root, first]]);
     const lost = new Map<Digest, number>();
-    for (const { digest } of unit) {
+    for (const { digest } of unit.values()) {
       for (const { child } of this.#statements.children.all(digest)) {
+        if (unit.size >= MAX_UNIT) return [...unit.values()];
         const of = String(child) as Digest;
         const row = this.#statements.find.get(of);
-        if (row === undefined) continue;
+        if (row === undefined) {
+          missing?.add(of);
+          continue;
+        }
         const losses = (lost.get(of) ?? 0) + 1;
         lost.set(of, losses);
-        if (losses === Number(row["parents"]) && row["held"] === 0) unit.push(holdingOf(row));
+        if (losses === Number(row["parents"]) && row["held"] === 0 && !unit.has(of)) unit.set(of, holdingOf(row));
       }
     }
-    return unit;
+    return [...unit.values()];
+  }
+
+  /** It is worth more than its row says, for something that leaves with it is. */
+  raise(digest: Digest, worth: number): void {
+    this.#statements.raise.run(worth, digest, worth);
+  }
+
+  /** What names it, and what names that, itself not among them. */
+  ancestorsOf(digest: Digest): Set<Digest> {
+    const found = new Set<Digest>();
+    const open = [digest];
+    for (let next = open.pop(); next !== undefined && found.size < MAX_RELATIVES; next = open.pop()) {
+      for (const { parent } of this.#statements.parents.all(next)) {
+        const of = String(parent) as Digest;
+        if (of === digest || found.has(of)) continue;
+        found.add(of);
+        open.push(of);
+      }
+    }
+    return found;
+  }
+
+  /** Whether something that may leave, or is held, names it in the end. What none does is named by what it names. */
+  hasRoot(digest: Digest): boolean {
+    const ancestors = this.ancestorsOf(digest);
+    if (ancestors.size >= MAX_RELATIVES) return true;
+    return [...ancestors].some((of) => {
+      const row = this.#statements.find.get(of);
+      return row !== undefined && (row["parents"] === 0 || row["held"] !== 0);
+    });
+  }
+
+  /**
+   * How much comes in with something that is about to be stored: the image that names it, without what that shares with
+   * others that are stored; the smallest of them, where there are several. Undefined where nothing names it.
+   */
+  findPackBytes(digest: Digest): number | undefined {
+    const parents = this.#statements.parents.all(digest).slice(0, MAX_RELATIVES);
+    const sizes = parents.map(({ parent }) => Number(this.#statements.packSize.get(String(parent))?.["bytes"] ?? 0));
+    return sizes.length === 0 ? undefined : Math.min(...sizes);
+  }
+
+  /** `repository:tag`, of what is tagged; the first few. */
+  namesOf(digest: Digest, limit: number): string[] {
+    const rows = this.#statements.tagsOf.all(digest).slice(0, limit);
+    return rows.map((row) => `${String(row["upstream"])}/${String(row["name"])}:${String(row["tag"])}`);
+  }
+
+  /** Forgets those that were worth least, where there are more than `max`. */
+  trimGhosts(max: number): void {
+    const excess = Number(this.#statements.ghosts.get()?.["count"] ?? 0) - max;
+    if (excess > 0) this.#statements.trimGhosts.run(Math.min(excess, MAX_TRIMMED));
   }
 
   /**
@@ -103,9 +194,38 @@ export class Holdings {
    * @param remember what they were worth, should they come back.
    */
   remove(digests: readonly Digest[], remember: boolean): void {
-    transaction(this.#database, () => {
-      for (const digest of digests) this.#remove(digest, remember);
-    });
+    try {
+      transaction(this.#database, () => {
+        for (const digest of digests) this.#remove(digest, remember);
+      });
+    } catch (error) {
+      this.#inventory.recount();
+      throw error;
+    }
+  }
+
+  /**
+   * As `remove`, remembering, but of these only what nothing names by then and nobody holds: the order decides, parents
+   * come first.
+   * @param forced may be named, by what it names itself.
+   * @returns what has left.
+   */
+  evict(digests: readonly Digest[], forced?: Digest): Holding[] {
+    const gone: Holding[] = [];
+    try {
+      transaction(this.#database, () => {
+        for (const digest of digests) {
+          const row = this.#statements.find.get(digest);
+          if (row === undefined || row["held"] !== 0 || (row["parents"] !== 0 && digest !== forced)) continue;
+          this.#remove(digest, true);
+          gone.push(holdingOf(row));
+        }
+      });
+    } catch (error) {
+      this.#inventory.recount();
+      throw error;
+    }
+    return gone;
   }
 
   #remove(digest: Digest, remember: boolean): void {

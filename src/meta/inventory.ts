@@ -29,12 +29,18 @@ export class Inventory {
   readonly #correct;
   readonly #sizesAfter;
   readonly #unlinkedAfter;
+  readonly #dropNames;
+  readonly #dateOf: ((at: number) => number) | undefined;
   #blobs = 0;
   #bytes = 0;
 
-  /** @param counting false for one who only looks up: totals stay 0 then. */
-  constructor(database: Database, counting = true) {
+  /**
+   * @param counting false for one who only looks up: totals stay 0 then.
+   * @param dateOf a moment by the clock of uses (`usage.ts`), which is what a first use is dated by.
+   */
+  constructor(database: Database, counting = true, dateOf?: (at: number) => number) {
     this.#database = database;
+    this.#dateOf = dateOf;
     this.#size = database.prepare("SELECT size, upstream FROM blobs WHERE digest = ?");
     this.#put = database.prepare(
       `INSERT INTO blobs (digest, size, upstream, stored_at, last_used, worth, verified_at) VALUES (?, ?, ?, ?4, ?4, ?5, ?4)
@@ -48,6 +54,7 @@ export class Inventory {
     );
     this.#putName = database.prepare("INSERT INTO names (parent, child) VALUES (?, ?) ON CONFLICT DO NOTHING");
     this.#dropManifest = database.prepare("DELETE FROM manifests WHERE digest = ?");
+    this.#dropNames = database.prepare("DELETE FROM names WHERE parent = ?");
     this.#ghost = database.prepare("SELECT worth FROM ghosts WHERE digest = ?");
     this.#totals = database.prepare("SELECT upstream, blobs, bytes FROM totals");
     this.#correct = database.prepare("UPDATE blobs SET size = ? WHERE digest = ?");
@@ -86,7 +93,8 @@ export class Inventory {
   addBlob(digest: Digest, sizeBytes: number, upstream: string, storedAt: number): void {
     const isKnown = this.findSize(digest) !== undefined;
     const ghost = Number(this.#ghost.get(digest)?.["worth"] ?? Number.NEGATIVE_INFINITY);
-    this.#put.run(digest, sizeBytes, upstream, storedAt, worthAfter(ghost, storedAt, 1));
+    const usedAt = this.#dateOf?.(storedAt) ?? storedAt;
+    this.#put.run(digest, sizeBytes, upstream, storedAt, worthAfter(ghost, usedAt, 1));
     if (isKnown) return;
     this.#blobs += 1;
     this.#bytes += sizeBytes;
@@ -123,6 +131,8 @@ export class Inventory {
   dropBlob(digest: Digest): void {
     const size = this.findSize(digest);
     if (size === undefined) return;
+    // What is not stored names nothing: what it named would otherwise never be free to leave.
+    this.#dropNames.run(digest);
     this.#drop.run(digest);
     this.#blobs -= 1;
     this.#bytes -= size;
@@ -145,9 +155,9 @@ export class Inventory {
     transaction(this.#database, () => {
       this.#putMediaType.run(digest, mediaType);
       for (const child of children) if (child !== digest) this.#putName.run(digest, child);
-      // What is about something of its own would hold itself.
-      if (subject !== undefined && subject !== digest && !children.includes(subject))
-        this.#putName.run(subject, digest);
+      // What is about something of its own would hold itself, and what is not stored holds nothing.
+      if (subject === undefined || subject === digest || children.includes(subject)) return;
+      if (this.findSize(subject) !== undefined) this.#putName.run(subject, digest);
     });
   }
 

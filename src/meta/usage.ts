@@ -1,8 +1,9 @@
 /**
  * Uses of what is stored: counted in memory as they come, written down a few seconds later, all together.
  *
- * A use of a manifest is one of the indexes that name it. The clock of uses only runs forward, and by no leaps: a clock
- * that is set wrong for an hour must not decide for years what is kept.
+ * A use of a manifest is one of the indexes that name it; a use of a layer is none of the images that share it. What is
+ * not stored is used too: that decides whether it is let in the next time. The clock of uses only runs forward, and by no
+ * leaps: a clock that is set wrong for an hour must not decide for years what is kept.
  */
 import type { Clock } from "../base/clock.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -15,6 +16,10 @@ export interface UseNotes {
   note(digest: Digest, uses?: number): void;
 }
 
+/** More different things in a few seconds than this are not counted. */
+const MAX_NOTED = 50_000;
+/** After so many it is looked whether the time is up. */
+const BATCH = 32;
 const MAX_STEP_MS = 60 * 60_000;
 const FACT = "clock of uses";
 
@@ -23,6 +28,7 @@ export class Usage implements UseNotes {
   readonly #clock: Clock;
   readonly #noted = new Map<Digest, number>();
   readonly #statements;
+  #whenNoted = () => {};
   #now: number;
   #seenAt: number;
   /** Told what was used, whenever that is written down. */
@@ -33,6 +39,11 @@ export class Usage implements UseNotes {
     this.#clock = clock;
     this.#statements = {
       find: database.prepare("SELECT worth FROM blobs WHERE digest = ?"),
+      ghost: database.prepare("SELECT worth FROM ghosts WHERE digest = ?"),
+      putGhost: database.prepare(
+        "INSERT INTO ghosts (digest, worth) VALUES (?, ?) ON CONFLICT DO UPDATE SET worth = excluded.worth",
+      ),
+      isManifest: database.prepare("SELECT 1 FROM manifests WHERE digest = ?"),
       put: database.prepare(
         "UPDATE blobs SET hits = hits + ?, worth = ?, last_used = max(last_used, ?) WHERE digest = ?",
       ),
@@ -57,34 +68,71 @@ export class Usage implements UseNotes {
   }
 
   note(digest: Digest, uses = 1): void {
-    this.#noted.set(digest, (this.#noted.get(digest) ?? 0) + uses);
+    if (this.#noted.size === 0) this.#whenNoted();
+    const before = this.#noted.get(digest);
+    if (before !== undefined || this.#noted.size < MAX_NOTED) this.#noted.set(digest, (before ?? 0) + uses);
   }
 
-  /** What it will be worth, with what is not written down yet. */
-  worthOf(digest: Digest): number {
-    const row = this.#statements.find.get(digest);
+  /** When something was, by the clock of uses, that was at this moment by the other. */
+  dateOf(at: number): number {
+    return this.now() - Math.max(0, this.#clock.now() - at);
+  }
+
+  /** Calls back whenever there is something to write down, and was nothing before. */
+  whenNoted(callback: () => void): void {
+    this.#whenNoted = callback;
+  }
+
+  /** Whether it was used in the last seconds, which is not written down yet. */
+  isNoted(digest: Digest): boolean {
+    return this.#noted.has(digest);
+  }
+
+  /**
+   * What it will be worth, with what is not written down yet, be it stored or not.
+   * @param uses of now, besides those that were noted.
+   */
+  worthOf(digest: Digest, uses = 0): number {
+    const row = this.#statements.find.get(digest) ?? this.#statements.ghost.get(digest);
     const worth = Number(row?.["worth"] ?? Number.NEGATIVE_INFINITY);
-    return worthAfter(worth, this.now(), this.#noted.get(digest) ?? 0);
+    return worthAfter(worth, this.now(), (this.#noted.get(digest) ?? 0) + uses);
   }
 
-  flush(): void {
-    const noted = [...this.#noted];
-    this.#noted.clear();
+  /**
+   * Writes down what was noted.
+   * @param maxMs about how long this may take.
+   * @returns whether something is left to be written down.
+   */
+  flush(maxMs = Number.POSITIVE_INFINITY): boolean {
+    const until = performance.now() + maxMs;
     const now = this.now();
     const at = this.#clock.now();
+    const written: Digest[] = [];
     transaction(this.#database, () => {
-      for (const [digest, uses] of noted) this.#put(digest, uses, now, at);
+      for (const [digest, uses] of this.#noted) {
+        this.#put(digest, uses, now, at);
+        written.push(digest);
+        if (written.length % BATCH === 0 && performance.now() > until) break;
+      }
       this.#statements.putFact.run(FACT, String(now));
     });
-    if (noted.length > 0) this.onUsed(noted.map(([digest]) => digest));
+    // Not before it is written: what the database does not take now is noted still.
+    for (const digest of written) this.#noted.delete(digest);
+    if (written.length > 0) this.onUsed(written);
+    return this.#noted.size > 0;
   }
 
   #put(digest: Digest, uses: number, now: number, at: number): void {
-    const { find, put, raise, parents } = this.#statements;
+    const { find, ghost, putGhost, isManifest, put, raise, parents } = this.#statements;
     const row = find.get(digest);
-    if (row === undefined) return;
+    if (row === undefined) {
+      const before = Number(ghost.get(digest)?.["worth"] ?? Number.NEGATIVE_INFINITY);
+      putGhost.run(digest, worthAfter(before, now, uses));
+      return;
+    }
     const worth = worthAfter(Number(row["worth"]), now, uses);
     put.run(uses, worth, at, digest);
+    if (isManifest.get(digest) === undefined) return;
     for (const { parent } of parents.all(digest)) raise.run(worth, at, String(parent));
   }
 }

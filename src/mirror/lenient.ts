@@ -45,8 +45,8 @@ export class LenientGraph extends Graph {
 export class LenientInventory extends Inventory {
   readonly #notices: Troubles;
 
-  constructor(notices: Troubles, database: Database, counting = true) {
-    super(database, counting);
+  constructor(notices: Troubles, database: Database, counting = true, dateOf?: (at: number) => number) {
+    super(database, counting, dateOf);
     this.#notices = notices;
   }
 

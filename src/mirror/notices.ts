@@ -2,6 +2,7 @@
  * What the mirror makes known to observers, the upstreams' facts included.
  */
 import type { RequestKind, UpstreamNotices } from "../upstream/notices.ts";
+import type { Need } from "./admission.ts";
 import type { DamageNotices } from "./damage.ts";
 
 /** How the cache took part in an answer; one of the bounded label values of the metrics. */
@@ -49,6 +50,28 @@ export interface MirrorNotices extends UpstreamNotices, DamageNotices {
   indexReconciled: ReconciledFact;
   /** The file of an answer failed in the middle, and the rest of it comes from the upstream. */
   answerRescued: { readonly upstream: string; readonly digest: string; readonly atByte: number };
+  /** Something left the store with all that nothing else names, to make room. */
+  evicted: {
+    readonly reason: Need;
+    /** Where the bytes of `digest`, the first of them, came from. */
+    readonly upstream: string;
+    readonly digest: string;
+    /** How it was tagged; not all, where there are many. */
+    readonly names: readonly string[];
+    readonly blobs: number;
+    readonly bytes: number;
+    /** Epoch milliseconds. */
+    readonly lastUsedAt: number;
+    readonly hits: number;
+  };
+  /** There is room again, or nothing more that may leave. */
+  evictionEnded: {
+    readonly reason: Need;
+    readonly images: number;
+    readonly blobs: number;
+    readonly bytes: number;
+    readonly durationMs: number;
+  };
   /** The listener's certificates were read anew, and are in use. */
   certificatesLoaded: {
     readonly files: readonly string[] /** The first one's end, epoch ms. */;

@@ -37,12 +37,14 @@ export interface ShelfParts {
 }
 
 const DEFAULT_MEMORY_BYTES = 64 * 1024 * 1024;
+/** Of one manifest that are remembered as linked. */
+const MAX_PLACES = 64;
 
 export class Shelf {
   readonly #parts: ShelfParts;
   readonly #memory: LRUCache<Digest, ShelvedManifest>;
-  /** (place, digest) pairs whose children are known to be linked, so that a hit need not do it again. */
-  readonly #expanded = new LRUCache<string, true>(atMost(50_000));
+  /** The places, of each manifest, whose links are known to be there, so that a hit need not make them again. */
+  readonly #expanded = new LRUCache<Digest, Set<string>>(atMost(20_000));
 
   constructor(parts: ShelfParts) {
     this.#parts = parts;
@@ -57,9 +59,10 @@ export class Shelf {
     return this.#memory.get(digest);
   }
 
-  /** Somebody found it damaged or gone on disk: it is looked for there the next time. */
+  /** It is gone, or somebody found it damaged: it is looked for on disk the next time, and linked anew. */
   forget(digest: Digest): void {
     this.#memory.delete(digest);
+    this.#expanded.delete(digest);
   }
 
   /** From memory or store; undefined where it is not stored, or not as a manifest. */
@@ -128,7 +131,7 @@ export class Shelf {
    * @param confirmed whether the upstream itself said that the place has it.
    */
   link(place: Place, manifest: ShelvedManifest, confirmed: boolean): void {
-    if (this.#expanded.has(expansionKey(place, manifest, confirmed))) return;
+    if (this.#expanded.get(manifest.digest)?.has(expansionKey(place, confirmed)) === true) return;
     try {
       this.#link(place, manifest, confirmed);
     } catch (cause) {
@@ -145,7 +148,9 @@ export class Shelf {
       confirmed: false,
     }));
     this.#parts.graph.link(place, [self, ...named]);
-    this.#expanded.set(expansionKey(place, manifest, confirmed), true);
+    const places = this.#expanded.get(manifest.digest) ?? new Set();
+    if (places.size >= MAX_PLACES) places.clear();
+    this.#expanded.set(manifest.digest, places.add(expansionKey(place, confirmed)));
   }
 
   async #write(manifest: ShelvedManifest, upstream: string): Promise<void> {
@@ -195,6 +200,6 @@ export class Shelf {
   }
 }
 
-function expansionKey(place: Place, manifest: ShelvedManifest, confirmed: boolean): string {
-  return `${placeKey(place)}@${manifest.digest}${confirmed ? "!" : ""}`;
+function expansionKey(place: Place, confirmed: boolean): string {
+  return confirmed ? `${placeKey(place)}!` : placeKey(place);
 }

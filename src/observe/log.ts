@@ -101,6 +101,8 @@ function isFile(fd: number): boolean {
 
 /** A pool of addresses that we leave by must not fill the log. */
 const MAX_SOURCES = 200;
+/** Of one sweep; all of them together are told at its end. */
+const MAX_EVICTIONS_TOLD = 100;
 
 /** @returns the function that ends the subscriptions. */
 export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () => void {
@@ -108,6 +110,8 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
   const sources = new Set<string>();
   /** Accounts come from the configuration, so they are few. */
   const usedUp = new Set<string>();
+  /** Told one by one since the last sweep's end. */
+  let evictions = 0;
   const ends = [
     notices.on("answered", (fact) => {
       const level = fact.status >= 500 && !fact.aborted ? "warn" : "info";
@@ -180,6 +184,17 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
       log.info({ ...fact, durationMs: rounded(fact.durationMs) }, "index and files agree");
     }),
     notices.on("answerRescued", (fact) => log.debug(fact, "the rest of an answer comes from the upstream")),
+    notices.on("evicted", (fact) => {
+      evictions += 1;
+      if (evictions <= MAX_EVICTIONS_TOLD) {
+        log.info({ ...fact, lastUsedAt: new Date(fact.lastUsedAt).toISOString() }, "evicted");
+      }
+    }),
+    notices.on("evictionEnded", (fact) => {
+      const untold = Math.max(0, evictions - MAX_EVICTIONS_TOLD);
+      evictions = 0;
+      if (untold > 0) log.info({ ...fact, durationMs: rounded(fact.durationMs), untold }, "many were evicted");
+    }),
     notices.on("certificatesLoaded", ({ files, expiresAt }) => {
       log.info({ files, expiresAt: new Date(expiresAt).toISOString() }, "certificates loaded");
     }),

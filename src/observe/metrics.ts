@@ -14,6 +14,7 @@ import {
   Registry,
 } from "prom-client";
 import type { Notices } from "../base/notices.ts";
+import type { Need } from "../mirror/admission.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { CircuitState } from "../upstream/endpoints/circuit.ts";
 import { LATENCY_BUCKETS, methodLabel, statusLabel, tallyRequests } from "./request-tallies.ts";
@@ -24,6 +25,7 @@ export interface MetricGauges {
   cacheSizeBytes(): number;
   cacheMaxBytes(): number;
   cacheBlobs(): number;
+  cacheFreeBytes(): number;
 }
 
 /** The values of one process, for another to add up. */
@@ -117,6 +119,8 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
   const degraded = gauge("storage_degraded", "Whether the disk or the index is in trouble, and nothing new is stored");
   const rescues = counter("answers_rescued_total", "Answers that went on from the upstream when their file failed");
   const workerEnds = counter("worker_ends_total", "Processes that answered clients and died");
+  const evictedBytes = counter("evicted_bytes_total", "Bytes that left the cache to make room", "reason");
+  const evictedBlobs = counter("evicted_blobs_total", "Blobs that left the cache to make room", "reason");
   const stale = counter("stale_served_total", "Answers older than their freshness allows", "upstream", "reason");
   const warmRuns = counter("warm_runs_total", "Runs that fetched images ahead of demand", "outcome");
   const warmImages = counter("warm_images_total", "Images fetched ahead of demand", "outcome");
@@ -126,6 +130,11 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
     asked("cache_size_bytes", "Bytes of what is stored", () => gauges.cacheSizeBytes());
     asked("cache_max_bytes", "Upper limit of cache_size_bytes", () => gauges.cacheMaxBytes());
     asked("cache_blobs", "Blobs that are stored, manifests included", () => gauges.cacheBlobs());
+    asked("cache_free_bytes", "Free space of the cache's file system", () => gauges.cacheFreeBytes());
+    for (const reason of ["size", "free-space", "upstream-share"] satisfies Need[]) {
+      evictedBytes.inc({ reason }, 0);
+      evictedBlobs.inc({ reason }, 0);
+    }
   }
 
   const ends = [
@@ -179,6 +188,10 @@ export function createMetrics({ notices, gauges, upstreams = new Map() }: Metric
       if (outcome === "done") warmAt.setToCurrentTime();
     }),
     notices.on("digestMismatch", ({ upstream }) => mismatches.inc({ upstream })),
+    notices.on("evicted", ({ reason, blobs, bytes }) => {
+      evictedBytes.inc({ reason }, bytes);
+      evictedBlobs.inc({ reason }, blobs);
+    }),
     notices.on("staleServed", ({ upstream, reason }) => stale.inc({ upstream, reason })),
   ];
 

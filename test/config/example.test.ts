@@ -54,6 +54,8 @@ test("scalar keys outside upstreams have a flag, a variable, a default and a doc
       "cache-dir",
       "cache-max-size",
       "cache-min-free",
+      "cache-high-watermark",
+      "cache-low-watermark",
       "cache-scrub-schedule",
       "cache-scrub-bandwidth",
       "default-upstream",

@@ -257,6 +257,7 @@ export class MemoryIndex implements IndexUnderTest {
         }
         noted.clear();
         this.#usesAt = now();
+        return false;
       },
     };
   }

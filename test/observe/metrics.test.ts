@@ -8,7 +8,7 @@ import { answeredFact } from "./facts.ts";
 
 function observed() {
   const notices = new Notices<MirrorNotices>();
-  const gauges = { cacheSizeBytes: () => 10, cacheMaxBytes: () => 100, cacheBlobs: () => 3 };
+  const gauges = { cacheSizeBytes: () => 10, cacheMaxBytes: () => 100, cacheBlobs: () => 3, cacheFreeBytes: () => 50 };
   const metrics = createMetrics({ notices, gauges });
   const lines = async () => (await metrics.text()).split("\n");
   return { notices, metrics, lines };
