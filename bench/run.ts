@@ -28,6 +28,7 @@ import {
 import { Bench, type BenchParts, type Scenario, troubleOf } from "./scenario.ts";
 import { coldBlob } from "./scenarios/cold-blob.ts";
 import { crash } from "./scenarios/crash.ts";
+import { dayTrace } from "./scenarios/day-trace.ts";
 import { farOrigin } from "./scenarios/far-origin.ts";
 import { firstByte } from "./scenarios/first-byte.ts";
 import { fullDisk } from "./scenarios/full-disk.ts";
@@ -35,6 +36,7 @@ import { herd } from "./scenarios/herd.ts";
 import { hubDay } from "./scenarios/hub-day.ts";
 import { hugeBlob } from "./scenarios/huge-blob.ts";
 import { manifest } from "./scenarios/manifest.ts";
+import { million } from "./scenarios/million.ts";
 import { outage } from "./scenarios/outage.ts";
 import { range } from "./scenarios/range.ts";
 import { revival } from "./scenarios/revival.ts";
@@ -50,6 +52,8 @@ const SCENARIOS: readonly Scenario[] = [
   range,
   outage,
   hubDay,
+  dayTrace,
+  million,
   manifest,
   warmBlob,
   warmBlobPortable,
