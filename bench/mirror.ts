@@ -31,21 +31,23 @@ export interface MirrorSettings {
   /** Connections for one blob from the upstream. */
   readonly segments?: number;
   readonly freshness?: Readonly<Record<string, string>>;
+  /** Besides its directory. */
+  readonly cache?: Readonly<Record<string, string | number>>;
 }
 
 const MAIN = join(import.meta.dirname, "../dist/cli/main.js");
 
-export async function startMirror(options: MirrorOptions): Promise<Served> {
+export async function startMirror(options: MirrorOptions): Promise<Served & { readonly adminPort: number }> {
   const port = await freePort();
   const adminPort = await freePort();
   const home = join(options.dir, options.name);
   await mkdir(home, { recursive: true });
-  const { segments, freshness, workers = 1, ...settings } = options.settings ?? {};
+  const { segments, freshness, cache, workers = 1, ...settings } = options.settings ?? {};
   const upstream = { url: options.upstreamUrl, allowPrivate: true, ...definedOf({ segments, freshness }) };
   const config = {
     listen: `127.0.0.1:${port}`,
     admin: { listen: `127.0.0.1:${adminPort}` },
-    cache: { dir: join(home, "cache") },
+    cache: { dir: join(home, "cache"), ...cache },
     defaultUpstream: "registry.test",
     upstreams: { "registry.test": upstream },
     workers,
@@ -70,6 +72,7 @@ export async function startMirror(options: MirrorOptions): Promise<Served> {
     name: options.label ?? "mirror",
     daemon,
     port,
+    adminPort,
     pullsThrough: true,
     settled: () =>
       daemon.until(async () => {

@@ -113,8 +113,9 @@ export class Holdings {
   /**
    * What leaves with this root, itself first: all that nothing else stored names, and nobody holds.
    * @param missing receives what of it is named and not stored.
+   * @param most what is worth more stays, with what it names.
    */
-  findUnit(root: Digest, missing?: Set<Digest>): Holding[] {
+  findUnit(root: Digest, missing?: Set<Digest>, most = Number.POSITIVE_INFINITY): Holding[] {
     const first = this.find(root);
     if (first === undefined) return [];
     const unit = new Map<Digest, Holding>([[root, first]]);
@@ -130,7 +131,8 @@ export class Holdings {
         }
         const losses = (lost.get(of) ?? 0) + 1;
         lost.set(of, losses);
-        if (losses === Number(row["parents"]) && row["held"] === 0 && !unit.has(of)) unit.set(of, holdingOf(row));
+        if (losses !== row["parents"] || row["held"] !== 0 || Number(row["worth"]) > most) continue;
+        if (!unit.has(of)) unit.set(of, holdingOf(row));
       }
     }
     return [...unit.values()];

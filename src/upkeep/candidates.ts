@@ -8,6 +8,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Holding, Holdings, Passed } from "../meta/holdings.ts";
 import type { Usage } from "../meta/usage.ts";
+import { HALF_LIFE_MS } from "../meta/worth.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Slices } from "./slices.ts";
 
@@ -39,6 +40,8 @@ export interface Choice {
 
 const RECENT_MS = 60_000;
 const BATCH = 64;
+/** Twice the uses. */
+const MUCH_MORE = HALF_LIFE_MS;
 
 export class Candidates {
   readonly #parts: CandidateParts;
@@ -97,7 +100,7 @@ export class Candidates {
     const { holdings } = this.#parts;
     if (this.#isKept(root)) return undefined;
     const missing = new Set<Digest>();
-    const members = holdings.findUnit(root.digest, missing);
+    const members = holdings.findUnit(root.digest, missing, root.worth + MUCH_MORE);
     if (members.length === 0 || members.some((member) => this.#isKept(member))) return undefined;
     // Its other parts are on their way.
     for (const digest of missing) if (this.#parts.isBusy(digest)) return undefined;
