@@ -5,7 +5,8 @@
  * kills the process, costs no more than a few seconds of it.
  */
 import type { Clock } from "../base/clock.ts";
-import { Failure } from "../base/failure.ts";
+import { Failure, messageOf } from "../base/failure.ts";
+import { isDatabaseError } from "../meta/database.ts";
 import type { Verified } from "../meta/verified.ts";
 import type { DamageFact, ScrubCounts, ScrubFact } from "../mirror/damage.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -91,7 +92,10 @@ export class Scrub {
   async run(options: ScrubOptions): Promise<ScrubReport> {
     if (this.#running !== undefined) throw new Failure("overloaded", "a scrub is already running");
     const work = new Work(this.#parts, options);
-    const report = work.run();
+    const report = work.run().catch((cause: unknown) => {
+      if (!isDatabaseError(cause)) throw cause;
+      throw new Failure("storage", `the index cannot be written: ${messageOf(cause)}`, { cause });
+    });
     this.#running = { work, report };
     try {
       return await report;
@@ -142,7 +146,8 @@ class Work {
     try {
       await this.#walk();
     } catch (error) {
-      this.#write();
+      // Where this fails too, what was read since is read again.
+      if (!isDatabaseError(error)) this.#write();
       throw error;
     }
     this.#write();

@@ -3,10 +3,10 @@
  *
  * A scrub that a stop or a crash cut short goes on soon after the next start.
  */
-import type { Clock } from "../base/clock.ts";
+import { type Clock, pause } from "../base/clock.ts";
 import { isFailure } from "../base/failure.ts";
 import type { CronText } from "../config/cron.ts";
-import type { Database } from "../meta/database.ts";
+import { type Database, isDatabaseError } from "../meta/database.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import { Verified } from "../meta/verified.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -68,11 +68,13 @@ export class Truth {
     if (endedAt !== undefined) notices.emit("scrubRemembered", { endedAt });
     const { schedule: cron } = config.cache.scrub;
     if (cron === null) return;
-    const lastRunAt = this.#verified.lastStartedAt;
-    this.#schedule = new Schedule(
-      { name: NAME, cron, lastRunAt, run: (signal) => this.#run(signal) },
-      { clock: this.#clock, notices },
-    );
+    const startedAt = this.#clock.now();
+    const run = async (signal: AbortSignal) => {
+      await pause(this.#clock, Math.min(GOES_ON_AFTER_MS, startedAt + GOES_ON_AFTER_MS - this.#clock.now()), signal);
+      await this.#run(signal);
+    };
+    const lastRunAt = this.#lastRunAt();
+    this.#schedule = new Schedule({ name: NAME, cron, lastRunAt, run }, { clock: this.#clock, notices });
     this.#schedule.start();
     if (!this.scrub.isUnfinished) return;
     this.#cancel = this.#clock.after(GOES_ON_AFTER_MS, () => {
@@ -80,6 +82,18 @@ export class Truth {
         if (!this.#parts.signal.aborted) notices.emit("backgroundFailed", { what: NAME, cause });
       });
     });
+  }
+
+  /** Where there was none, time counts from now on: a machine that is always off at night has its scrubs, too. */
+  #lastRunAt(): number | undefined {
+    const known = this.#verified.lastStartedAt;
+    if (known !== undefined) return known;
+    try {
+      this.#verified.started(this.#clock.now());
+    } catch (error) {
+      if (!isDatabaseError(error)) throw error;
+    }
+    return undefined;
   }
 
   /** These were served in the last few seconds. */

@@ -4,8 +4,10 @@
  * What is taken out is forgotten everywhere (row, memory, descriptors kept open), those who are reading it are stopped,
  * and it is fetched again when somebody asks for it.
  */
+import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { isFailure } from "../base/failure.ts";
+import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import type { Inventory } from "../meta/inventory.ts";
@@ -44,7 +46,7 @@ interface Wrong {
   readonly identity: FileIdentity | undefined;
 }
 
-/** @throws Failure `storage` where the index cannot be written. */
+/** @throws Failure `storage` where all blobs are gone. */
 export async function judgeBlob(
   parts: VerdictParts,
   digest: Digest,
@@ -59,6 +61,7 @@ export async function judgeBlob(
       return { is: "unchecked", message: finding.message };
     case "missing":
       if (sizeBytes === undefined || parts.store.has(digest)) return { is: "gone" };
+      expectBlobs(parts.store.pathOf(digest));
       forget(parts, digest);
       return { is: "missing" };
     case "no-file":
@@ -85,6 +88,12 @@ export async function judgeBlob(
         ? await accept(parts, digest, finding.sizeBytes, sizeBytes)
         : await condemn(parts, digest, { ...wrong(finding.sizeBytes, sizeBytes), identity: finding.identity }, foundBy);
   }
+}
+
+/** A disk that was unmounted has lost nothing: the index must not forget it all. */
+function expectBlobs(path: string): void {
+  const blobs = dirname(dirname(dirname(path)));
+  if (!existsSync(blobs)) throw new Failure("storage", `the directory of the blobs is gone: ${blobs}`);
 }
 
 function wrong(foundBytes: number, sizeBytes: number | undefined): Pick<Wrong, "damage" | "reason" | "sizeBytes"> {

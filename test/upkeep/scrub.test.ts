@@ -1,6 +1,6 @@
 /** What a scrub finds, what it does about it, and that it can be stopped and resumed at any moment. */
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, readlink, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
@@ -257,6 +257,25 @@ test("one that is to begin anew does, and a note that is not understood is no no
     scene.database.prepare("INSERT OR REPLACE INTO facts VALUES ('scrub', ?)").run(text);
     assert.equal((await scrub.run(UNLIMITED)).blobs, 5, text);
   }
+});
+
+test("a disk that was unmounted costs the index nothing", async () => {
+  await using scene = await openTruthScene();
+  await putMany(scene, 3);
+  await rename(join(scene.root, "blobs"), join(scene.root, "elsewhere"));
+  await assert.rejects(scene.newScrub().run(UNLIMITED), (error) => isFailure(error, "storage"));
+  assert.equal(scene.inventory.blobs, 3);
+  await rename(join(scene.root, "elsewhere"), join(scene.root, "blobs"));
+  assert.equal((await scene.newScrub().run(UNLIMITED)).missing, 0);
+});
+
+test("an index that cannot be written ends it, as trouble of the storage", async () => {
+  await using scene = await openTruthScene();
+  await putMany(scene, 3);
+  scene.database.exec("PRAGMA query_only = 1");
+  await assert.rejects(scene.newScrub().run(UNLIMITED), (error) => isFailure(error, "storage"));
+  scene.database.exec("PRAGMA query_only = 0");
+  assert.equal((await scene.newScrub().run(UNLIMITED)).blobs, 3);
 });
 
 test("a second one is refused while one runs, and its progress can be seen", async () => {

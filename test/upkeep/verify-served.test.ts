@@ -121,6 +121,27 @@ test("the mirror's uses lead to checks, a scrub that was cut short goes on after
   assert.equal(scene.clock.pending, 0);
 });
 
+test("a scrub whose time came while the mirror was off is made up for, a minute after a start", async () => {
+  await using scene = await openTruthScene();
+  await putMany(scene, 3);
+  const config = { cache: { scrub: { schedule: "0 3 * * 0", bandwidth: null } } };
+  const live = async (ms: number) => {
+    const stopping = new AbortController();
+    const truth = new Truth({ ...scene, config, signal: stopping.signal });
+    truth.start();
+    await scene.clock.advance(ms);
+    // It reads in a thread of its own.
+    await truth.scrub.report;
+    stopping.abort(new Error("stopped"));
+    await truth.stop();
+    return truth.moments.lastEndedAt;
+  };
+  assert.equal(await live(120_000), undefined, "the first start is the beginning");
+  scene.clock.jump(8 * DAY);
+  assert.equal(await live(59_000), undefined);
+  assert.notEqual(await live(61_000), undefined);
+});
+
 test("with no schedule nothing begins by itself", async () => {
   await using scene = await openTruthScene();
   await putMany(scene, 2);
