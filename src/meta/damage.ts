@@ -20,6 +20,7 @@ const MARKER = "index.condemned";
 
 const SQLITE_ERROR = 1;
 const SQLITE_CORRUPT = 11;
+const SQLITE_FULL = 13;
 const SQLITE_NOTADB = 26;
 const SQLITE_BUSY = 5;
 const SQLITE_LOCKED = 6;
@@ -38,6 +39,8 @@ export function isDatabaseError(error: unknown): boolean {
 
 /** True where the file itself is what is wrong. */
 export function isDamage(error: unknown): boolean {
+  // No number of ours is that large: flipped bits are read as one.
+  if (errnoOf(error) === "ERR_OUT_OF_RANGE") return true;
   const code = resultCodeOf(error);
   return code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
 }
@@ -45,6 +48,10 @@ export function isDamage(error: unknown): boolean {
 /** True where a table or column is not what it should be, too: opening the index anew rebuilds it. */
 export function isCuredByReopening(error: unknown): boolean {
   return isDamage(error) || resultCodeOf(error) === SQLITE_ERROR;
+}
+
+export function isFull(error: unknown): boolean {
+  return resultCodeOf(error) === SQLITE_FULL;
 }
 
 export function isBusy(error: unknown): boolean {
@@ -63,7 +70,8 @@ export function findCondemned(directory: string): string | undefined {
   const path = join(directory, MARKER);
   if (!existsSync(path)) return undefined;
   try {
-    return readFileSync(path, "utf8").slice(0, 500);
+    // On a full disk there was no room for a reason.
+    return readFileSync(path, "utf8").slice(0, 500) || "it was found to be damaged";
   } catch (error) {
     return messageOf(error);
   }

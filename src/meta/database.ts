@@ -23,6 +23,8 @@ export interface OpeningOptions {
   readonly locking?: "EXCLUSIVE" | "NORMAL";
   /** For how long others are waited for. */
   readonly timeoutMs?: number;
+  /** True for an index that lives as long as the process. */
+  readonly inMemory?: boolean;
 }
 
 /** For a process that only reads, while another has the index open. Sees what is committed when it looks. */
@@ -50,9 +52,9 @@ export function openDatabase(directory: string, options: OpeningOptions = {}): D
  */
 export function openWatched(
   directory: string,
-  { locking = "EXCLUSIVE", timeoutMs = 0 }: OpeningOptions,
+  { locking = "EXCLUSIVE", timeoutMs = 0, inMemory = false }: OpeningOptions,
 ): { readonly database: WatchedDatabase; readonly version: number } {
-  const path = join(directory, INDEX_FILE);
+  const path = inMemory ? ":memory:" : join(directory, INDEX_FILE);
   const database = new WatchedDatabase(path, { timeout: timeoutMs }, directory);
   try {
     database.exec(`PRAGMA locking_mode = ${locking}; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;`);
@@ -68,7 +70,8 @@ export function openingFailure(directory: string, cause: unknown): Failure {
   if (cause instanceof Failure) return cause;
   if (isBusy(cause)) return inUse(directory, cause);
   const path = join(directory, INDEX_FILE);
-  return new Failure("storage", `cannot open ${path}: ${messageOf(cause)}`, { cause });
+  const advice = "The cache directory must be on a disk that has room, and that this process may write";
+  return new Failure("storage", `cannot open ${path}: ${messageOf(cause)}. ${advice}.`, { cause });
 }
 
 /** Nothing is written where nothing has changed: a full disk keeps nobody from starting. */

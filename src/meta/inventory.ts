@@ -77,7 +77,9 @@ export class Inventory {
 
   findSize(digest: Digest): number | undefined {
     const row = this.#size.get(digest);
-    return row === undefined ? undefined : Number(row["size"]);
+    const size = Number(row?.["size"]);
+    // What flipped bits made of a size would spoil every sum.
+    return Number.isSafeInteger(size) && size >= 0 ? size : undefined;
   }
 
   /** The upstream that the bytes came from; undefined where that is not known. */
@@ -115,10 +117,8 @@ export class Inventory {
 
   /** The row was wrong, and its file right. */
   correctSize(digest: Digest, sizeBytes: number): void {
-    const before = this.findSize(digest);
-    if (before === undefined) return;
     this.#correct.run(sizeBytes, digest);
-    this.#bytes += sizeBytes - before;
+    this.recount();
   }
 
   /** Sizes of what is stored with a digest after `after` and before `before`, in the order of digests. */

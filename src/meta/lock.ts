@@ -56,8 +56,8 @@ function lockIn(directory: string): DatabaseSync {
 function lockFile(path: string): DatabaseSync {
   const lock = new DatabaseSync(path, { timeout: 0 });
   try {
-    // Without a journal nothing is written: a full disk can be locked as well.
-    lock.exec("PRAGMA journal_mode = OFF; BEGIN EXCLUSIVE");
+    // With its journal in memory nothing is written: on a full disk there is a lock as well.
+    lock.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     return lock;
   } catch (error) {
     lock.close();

@@ -10,7 +10,6 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../base/failure.ts";
 import { BACKUP_FILE, backupBytes, writeBackup } from "./backup.ts";
-import type { WatchedDatabase } from "./damage.ts";
 import {
   acquit,
   condemn,
@@ -19,10 +18,12 @@ import {
   isBusy,
   isCuredByReopening,
   isDatabaseError,
+  isFull,
+  type WatchedDatabase,
 } from "./damage.ts";
 import { type Database, INDEX_FILE, openingFailure, openWatched } from "./database.ts";
 import { Facts } from "./facts.ts";
-import { holdDirectory } from "./lock.ts";
+import { type DirectoryHold, holdDirectory } from "./lock.ts";
 import { MIGRATIONS } from "./migrations.ts";
 
 const SIDECARS = ["", "-wal", "-shm", "-journal"];
@@ -39,6 +40,8 @@ export interface Recovery {
   readonly aside: string | undefined;
   /** When the backup was made that took its place, epoch milliseconds; undefined where there was none. */
   readonly restoredFrom: number | undefined;
+  /** True where the disk is full, so that the new one is in memory, and the next start rebuilds it once more. */
+  readonly inMemory: boolean;
 }
 
 /** The index, locked for this process; the only one that writes. */
@@ -71,36 +74,45 @@ export interface IndexAccess {
  */
 export function openIndex(directory: string, shared: boolean): IndexAccess {
   const hold = holdDirectory(directory);
+  let opened: Opened | undefined;
   try {
-    const { database, version, recovery } = open(directory, shared ? "NORMAL" : "EXCLUSIVE");
-    const facts = new Facts(database);
-    const reconcileDue = recovery !== undefined || (version > 0 && version < MIGRATIONS.length) || facts.isDue();
-    facts.opened(reconcileDue);
-    database.onDamage(() => {});
-    return {
-      ...{ database, recovery, reconcileDue },
-      reconciled: () => facts.reconciled(),
-      condemn: (found) => void condemn(directory, found),
-      get damage() {
-        return database.found;
-      },
-      onDamage: (listener) => database.onDamage(listener),
-      get writes() {
-        return database.writes;
-      },
-      sizeBytes: () => backupBytes(database),
-      hasBackup: () => existsSync(join(directory, BACKUP_FILE)),
-      writeBackup: (signal) => writeBackup(database, directory, signal),
-      close() {
-        facts.closed();
-        database.close();
-        hold.release();
-      },
-    };
+    opened = open(directory, shared ? "NORMAL" : "EXCLUSIVE");
+    return accessTo(directory, opened, hold);
   } catch (cause) {
+    opened?.database.close();
     hold.release();
     throw openingFailure(directory, cause);
   }
+}
+
+function accessTo(directory: string, { database, version, recovery }: Opened, hold: DirectoryHold): IndexAccess {
+  // From here on what is found is left for the next opening.
+  database.onDamage(() => {});
+  const facts = new Facts(database);
+  const reconcileDue = recovery !== undefined || (version > 0 && version < MIGRATIONS.length) || facts.isDue();
+  facts.opened(reconcileDue);
+  return {
+    ...{ database, recovery, reconcileDue },
+    reconciled: () => facts.reconciled(),
+    condemn: (found) => void condemn(directory, found),
+    get damage() {
+      return database.found;
+    },
+    onDamage: (listener) => database.onDamage(listener),
+    get writes() {
+      return database.writes;
+    },
+    sizeBytes: () => backupBytes(database),
+    hasBackup: () => existsSync(join(directory, BACKUP_FILE)),
+    writeBackup: async (signal) => {
+      if (recovery?.inMemory !== true) await writeBackup(database, directory, signal);
+    },
+    close() {
+      facts.closed();
+      database.close();
+      hold.release();
+    },
+  };
 }
 
 type Opened = ReturnType<typeof openWatched> & { readonly recovery: Recovery | undefined };
@@ -111,7 +123,11 @@ function open(directory: string, locking: "EXCLUSIVE" | "NORMAL"): Opened {
   const reason = findCondemned(directory) ?? findLoss(directory, path);
   if (reason === undefined) {
     try {
-      return { ...openProbed(directory, options), recovery: undefined };
+      const opened = openProbed(directory, options);
+      if (opened.version > 0 || !wasUsed(directory)) return { ...opened, recovery: undefined };
+      // An earlier start made the file and no more.
+      opened.database.close();
+      return recover(directory, "it is empty", options);
     } catch (error) {
       if (!isCuredByReopening(error)) throw error;
       return recover(directory, messageOf(error), options);
@@ -125,11 +141,14 @@ function findLoss(directory: string, path: string): string | undefined {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats !== undefined && !stats.isFile()) return "it is not a file";
   if (stats !== undefined && stats.size > 0) return undefined;
-  if (!existsSync(join(directory, BACKUP_FILE)) && !holdsBlobs(join(directory, "blobs"))) return undefined;
+  if (!wasUsed(directory)) return undefined;
   return stats === undefined ? "it is missing" : "it is empty";
 }
 
-function holdsBlobs(blobs: string): boolean {
+/** True where there is something that an index would know of. */
+function wasUsed(directory: string): boolean {
+  if (existsSync(join(directory, BACKUP_FILE))) return true;
+  const blobs = join(directory, "blobs");
   if (!existsSync(blobs)) return false;
   return readdirSync(blobs).some((algorithm) => {
     const path = join(blobs, algorithm);
@@ -142,8 +161,15 @@ function recover(directory: string, reason: string, options: Parameters<typeof o
   const aside = setAside(directory);
   acquit(directory);
   const restored = restore(directory, options);
-  const recovery = { reason, aside, restoredFrom: restored?.madeAt };
-  return { ...(restored?.opened ?? openProbed(directory, options)), recovery };
+  const recovery = { reason, aside, restoredFrom: restored?.madeAt, inMemory: false };
+  try {
+    return { ...(restored?.opened ?? openProbed(directory, options)), recovery };
+  } catch (error) {
+    // Others could not read it.
+    if (!isFull(error) || options.locking === "NORMAL") throw error;
+    condemn(directory, reason);
+    return { ...openProbed(directory, { ...options, inMemory: true }), recovery: { ...recovery, inMemory: true } };
+  }
 }
 
 function restore(directory: string, options: Parameters<typeof openWatched>[1]) {
@@ -222,8 +248,9 @@ function namesIn(database: DatabaseSync) {
 }
 
 /** What a person should know of it, and what to expect. */
-export function recoveryText({ reason, aside, restoredFrom }: Recovery, offline: boolean): string {
-  const set = aside === undefined ? "" : `; it was set aside as ${aside}`;
+export function recoveryText({ reason, aside, restoredFrom, inMemory }: Recovery, offline: boolean): string {
+  const aloud = inMemory ? "; the disk is full, and the new one is in memory until the next start" : "";
+  const set = (aside === undefined ? "" : `; it was set aside as ${aside}`) + aloud;
   const files = "The stored files are kept, and are counted behind";
   if (restoredFrom !== undefined) {
     const made = new Date(restoredFrom).toISOString();

@@ -159,7 +159,7 @@ test("an index with flipped bits opens; what cannot be read then is absent, and 
       } else if (wasDamaged) found += 1;
       for (const name of readdirSync(dir.path)) if (name.startsWith(FILE)) rmSync(join(dir.path, name));
     }),
-    { numRuns: 60 },
+    { numRuns: 60, endOnFailure: true },
   );
   assert.ok(found > 0, "the test damages something that shows");
 });
@@ -214,6 +214,40 @@ test("damage that was found is kept in mind, and told by one of all processes", 
   index.close();
   const { recovery } = assertUsable(dir.path);
   assert.equal(recovery?.reason, "database disk image is malformed");
+});
+
+test("where the disk has no room for a new index it is in memory, for one process, until the next start", async () => {
+  await using dir = await makeTempDir("recovery");
+  fill(dir.path);
+  rmSync(join(dir.path, FILE));
+  const { exec } = DatabaseSync.prototype;
+  DatabaseSync.prototype.exec = function (sql) {
+    if (this.location()?.endsWith(FILE) === true && sql.includes("CREATE TABLE")) {
+      throw Object.assign(new Error("database or disk is full"), { code: "ERR_SQLITE_ERROR", errcode: 13 });
+    }
+    exec.call(this, sql);
+  };
+  try {
+    const { index, inventory, tags } = roomsOf(dir.path);
+    assert.equal(index.recovery?.inMemory, true);
+    assert.match(
+      recoveryText(index.recovery, false),
+      /disk is full, and the new one is in memory until the next start/,
+    );
+    inventory.addBlob(digest("new"), 5, "docker.io", 1);
+    tags.put(app, parseTag("new"), digest("new"), 1);
+    assert.equal(inventory.findSize(digest("new")), 5);
+    await index.writeBackup(new AbortController().signal);
+    assert.equal(index.hasBackup(), false);
+    index.close();
+    assert.throws(
+      () => openIndex(dir.path, true),
+      (error) => isFailure(error, "storage") && /disk is full.*has room/.test(error.message),
+    );
+  } finally {
+    DatabaseSync.prototype.exec = exec;
+  }
+  assert.equal(assertUsable(dir.path).recovery?.inMemory, false);
 });
 
 test("a directory with a newer format in it is refused by name, whatever else is there", async () => {
