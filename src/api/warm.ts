@@ -4,12 +4,12 @@
 import * as z from "zod";
 import { isFailure } from "../base/failure.ts";
 import type { Warmer, WarmSummary } from "../bundle/warm.ts";
-import { MAX_REFERENCE } from "../bundle/warm-target.ts";
 import { parseDuration } from "../config/units.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import { type ApiEvent, eventOperation, type Operation } from "./operation.ts";
 
 const MAX_REFERENCES = 5000;
+const MAX_REFERENCE = 600;
 /** Limits that pass in minutes are waited for; those of hours only where that is asked for. */
 export const DEFAULT_WAIT = "15m";
 const MAX_WAIT_MS = 7 * 24 * 60 * 60_000;
@@ -39,8 +39,31 @@ const input = z.strictObject({
     .describe("How long the limit of an upstream is waited for, such as 6h; 0 = not at all"),
 });
 
-/** The last event's result; the others are `WarmEvent`s. */
-export type WarmResult = WarmSummary;
+const SUMS = { doneBytes: z.int(), totalBytes: z.int().describe("Of what is known so far: it grows") };
+const FAILURE = { reference: z.string(), kind: z.string(), message: z.string() };
+const FETCHED = {
+  fetchedBytes: z.int(),
+  storedBytes: z.int().describe("Of what was stored before"),
+  durationMs: z.int(),
+};
+
+const tells = {
+  progress: z.object({
+    running: z.array(
+      z.object({
+        ...{ reference: z.string(), ...SUMS },
+        waiting: z.object({ what: z.string(), ms: z.int() }).optional(),
+      }),
+    ),
+    total: z.object({ ...SUMS, images: z.int(), ended: z.int() }),
+  }),
+  image: z.object({
+    ...{ reference: z.string(), digest: z.string(), manifests: z.int(), blobs: z.int(), ...FETCHED },
+    missingPlatforms: z.array(z.string()).describe("Wanted ones that the image is not made for"),
+  }),
+  imageFailed: z.object(FAILURE),
+  done: z.object({ result: z.object({ images: z.int(), ...FETCHED, failed: z.array(z.object(FAILURE)) }) }),
+};
 
 export function warmOperation(warmer: Warmer): Operation {
   return eventOperation<z.output<typeof input>>({
@@ -49,6 +72,7 @@ export function warmOperation(warmer: Warmer): Operation {
     summary: "Fetches whole images ahead of demand: indexes, manifests, layers, referrers and signatures",
     input: input as unknown as z.ZodType<z.output<typeof input>>,
     answers: "events",
+    tells,
     async *run({ references, platforms, allTags, wait }, { signal }): AsyncGenerator<ApiEvent> {
       const events = warmer.run({ references, platforms, allTags, waitMs: wait }, signal);
       yield { event: "done", result: yield* told(events) };

@@ -1,20 +1,18 @@
 /**
  * Which images are meant: references as Docker writes them, routed as pulls are, and tags by pattern.
  */
-import { Failure, messageOf } from "../base/failure.ts";
-import { parseRegistryName } from "../config/registry-name.ts";
+import { Failure } from "../base/failure.ts";
+import type { Place } from "../meta/repositories.ts";
 import { makeRoute, type Route, type Source } from "../mirror/route.ts";
-import { parseReference, parseRepository, parseTag, type Reference, type Repository } from "../oci/reference.ts";
+import type { Reference } from "../oci/reference.ts";
 import { type RoutingTable, routeTo } from "../upstream/registries/routing.ts";
+import { excerpt, parseImageName, parsePlace } from "./names.ts";
 
-/** As it was written, not routed yet. */
+/** Not routed yet. */
 export interface WarmName {
   readonly written: string;
-  /** Undefined where none is named. */
-  readonly registry: string | undefined;
-  readonly repository: Repository;
-  /** Undefined where neither tag nor digest is given. */
-  readonly reference: Reference | undefined;
+  readonly place: Place;
+  readonly reference: Reference;
 }
 
 export interface WarmTarget {
@@ -23,39 +21,29 @@ export interface WarmTarget {
   readonly reference: Reference;
 }
 
-export const MAX_REFERENCE = 512;
-
-/** `alpine`, `alpine:3.20`, `ghcr.io/owner/app@sha256:…`; with a tag and a digest the digest rules. @throws Failure `invalid`. */
+/** `alpine`, `alpine:3.20`, `ghcr.io/owner/app@sha256:…`. @throws Failure `invalid`. */
 export function parseWarmName(written: string): WarmName {
-  try {
-    if (written.length > MAX_REFERENCE) throw new Failure("invalid", `longer than ${MAX_REFERENCE} characters`);
-    const [before = "", digest] = written.split("@", 2);
-    const colon = before.lastIndexOf(":");
-    const isTagged = colon > before.lastIndexOf("/");
-    const name = isTagged ? before.slice(0, colon) : before;
-    const given = digest ?? (isTagged ? before.slice(colon + 1) : undefined);
-    const reference = given === undefined ? undefined : parseReference(given);
-    if (digest !== undefined && reference?.type !== "digest") throw new Failure("invalid", "no digest after the @");
-    const slash = name.indexOf("/");
-    const first = slash < 0 ? "" : name.slice(0, slash);
-    if (!/[.:]/.test(first) && first !== "localhost") {
-      return { written, registry: undefined, repository: parseRepository(name), reference };
-    }
-    const registry = parseRegistryName(first);
-    return { written, registry, repository: parseRepository(name.slice(slash + 1)), reference };
-  } catch (error) {
-    throw new Failure("invalid", `${JSON.stringify(written.slice(0, 300))}: ${messageOf(error)}`);
+  const name = parseImageName(written);
+  if (written.includes("@") && name.reference.type !== "digest") {
+    throw new Failure("invalid", `${excerpt(written)}: expected a digest after the @`);
   }
+  return { written, ...name };
 }
 
-/** @throws Failure `unknown` (a registry that is not configured), `denied`, `invalid`. */
-export function routeWarmName(routing: RoutingTable<Source>, { registry, repository }: WarmName): Route {
-  const { upstream: source, repository: name } = routeTo(routing, { ns: registry }, repository);
-  return makeRoute(source, name);
+/** Where tags are meant by a pattern, none is named. @throws Failure `invalid`. */
+export function parseUntagged(written: string): WarmName {
+  const afterSlash = written.slice(written.lastIndexOf("/") + 1);
+  if (/[:@]/.test(afterSlash)) {
+    throw new Failure("invalid", `${excerpt(written)}: with a pattern for tags, images are named without one`);
+  }
+  return { ...parseWarmName(written), place: parsePlace(written) };
 }
 
-/** The tag that Docker means where none is given. */
-export const LATEST: Reference = { type: "tag", tag: parseTag("latest") };
+/** @throws Failure `unknown` (a registry that is not configured), `denied`. */
+export function routeWarmName(routing: RoutingTable<Source>, { place }: WarmName): Route {
+  const { upstream: source, repository } = routeTo(routing, { ns: place.upstream }, place.repository);
+  return makeRoute(source, repository);
+}
 
 /** Signatures and the like, by cosign's and the specification's naming: they come with their images. */
 const COMPANION = /^(?:sha256|sha512)-[0-9a-f]{64}(?:[.-]|$)/;

@@ -21,7 +21,14 @@ import { WarmImage } from "./warm-image.ts";
 import { LimitWaits } from "./warm-limits.ts";
 import { WarmPace } from "./warm-pace.ts";
 import { type Sums, Tally } from "./warm-tally.ts";
-import { LATEST, parseWarmName, routeWarmName, tagsMatching, type WarmName, type WarmTarget } from "./warm-target.ts";
+import {
+  parseUntagged,
+  parseWarmName,
+  routeWarmName,
+  tagsMatching,
+  type WarmName,
+  type WarmTarget,
+} from "./warm-target.ts";
 
 export interface WarmParts extends WarmDocumentParts, WarmBlobParts {
   readonly origin: WarmDocumentParts["origin"] & WarmBlobParts["origin"];
@@ -114,8 +121,8 @@ export class Warmer {
    */
   async *run(request: WarmRequest, signal: AbortSignal): AsyncGenerator<WarmEvent, WarmSummary> {
     const { clock, offline } = this.#parts;
-    const names = request.references.map(parseWarmName);
-    checkRequest(request, names);
+    checkRequest(request);
+    const names = request.references.map(request.allTags === undefined ? parseWarmName : parseUntagged);
     if (offline) throw new Failure("denied", "the mirror is offline: it contacts no upstream, and can warm nothing");
     if (this.#runs >= MAX_RUNS) throw new Failure("overloaded", `${MAX_RUNS} runs are under way already`);
     this.#runs += 1;
@@ -320,7 +327,7 @@ class WarmRun {
         const route = routeWarmName(this.#parts.routing, name);
         const targets =
           this.#request.allTags === undefined
-            ? [{ written: name.written, route, reference: name.reference ?? LATEST }]
+            ? [{ written: name.written, route, reference: name.reference }]
             : await this.#tagged(name, route, this.#request.allTags);
         for (const target of targets) found.set(`${placeKey(route)} ${referenceText(target.reference)}`, target);
         if (found.size > MAX_IMAGES) throw new Failure("invalid", `more than ${MAX_IMAGES} images`);
@@ -367,11 +374,7 @@ class WarmRun {
   }
 }
 
-function checkRequest({ allTags, references }: WarmRequest, names: readonly WarmName[]): void {
+function checkRequest({ references }: WarmRequest): void {
   if (references.length === 0) throw new Failure("invalid", "expected at least one image, such as alpine:3.20");
   if (references.length > MAX_IMAGES) throw new Failure("invalid", `more than ${MAX_IMAGES} images`);
-  const both = allTags === undefined ? undefined : names.find(({ reference }) => reference !== undefined);
-  if (both !== undefined) {
-    throw new Failure("invalid", `${both.written}: with a pattern for tags, images are named without one`);
-  }
 }

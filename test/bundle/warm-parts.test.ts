@@ -5,7 +5,8 @@ import { isFailure } from "../../src/base/failure.ts";
 import { Notices } from "../../src/base/notices.ts";
 import { WarmPace } from "../../src/bundle/warm-pace.ts";
 import { Piece, Tally } from "../../src/bundle/warm-tally.ts";
-import { matchesGlob, parseWarmName, tagsMatching } from "../../src/bundle/warm-target.ts";
+import { matchesGlob, parseUntagged, parseWarmName, tagsMatching } from "../../src/bundle/warm-target.ts";
+import { placeKey } from "../../src/meta/repositories.ts";
 import type { MirrorNotices } from "../../src/mirror/notices.ts";
 import { referenceText } from "../../src/oci/reference.ts";
 import { ManualClock } from "../kit/clock.ts";
@@ -13,15 +14,15 @@ import { routeOf } from "../mirror/parts.ts";
 
 test("references are read as Docker writes them", () => {
   const read = (text: string) => {
-    const { registry, repository, reference } = parseWarmName(text);
-    return [registry, repository, reference && referenceText(reference)];
+    const { place, reference } = parseWarmName(text);
+    return [placeKey(place), referenceText(reference)];
   };
   const digest = `sha256:${"a".repeat(64)}`;
-  assert.deepEqual(read("alpine"), [undefined, "alpine", undefined]);
-  assert.deepEqual(read("owner/app:1.2"), [undefined, "owner/app", "1.2"]);
-  assert.deepEqual(read("docker.io/library/alpine:3"), ["docker.io", "library/alpine", "3"]);
-  assert.deepEqual(read("localhost:5000/a/b"), ["localhost:5000", "a/b", undefined]);
-  assert.deepEqual(read(`GHCR.io/o/a:1@${digest}`), ["ghcr.io", "o/a", digest]);
+  assert.deepEqual(read("alpine"), ["docker.io/library/alpine", "latest"]);
+  assert.deepEqual(read("owner/app:1.2"), ["docker.io/owner/app", "1.2"]);
+  assert.deepEqual(read("localhost:5000/a/b"), ["localhost:5000/a/b", "latest"]);
+  assert.deepEqual(read(`GHCR.io/o/a:1@${digest}`), ["ghcr.io/o/a", digest]);
+  assert.equal(placeKey(parseUntagged("localhost:5000/a").place), "localhost:5000/a");
   for (const bad of [
     "",
     ":1",
@@ -31,15 +32,20 @@ test("references are read as Docker writes them", () => {
     "a b",
     "ghcr.io/",
     `a@${digest}x`,
-    "a".repeat(600),
+    "a".repeat(700),
     "../a",
     "a//b",
   ]) {
-    assert.throws(
-      () => parseWarmName(bad),
-      (error) => isFailure(error, "invalid"),
-      bad,
-    );
+    for (const parse of [parseWarmName, parseUntagged]) {
+      assert.throws(
+        () => parse(bad),
+        (error) => isFailure(error, "invalid"),
+        bad,
+      );
+    }
+  }
+  for (const named of ["a:1", `a@${digest}`, "localhost:5000/a:1"]) {
+    assert.throws(() => parseUntagged(named), /named without one/);
   }
 });
 
