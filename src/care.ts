@@ -2,7 +2,6 @@
  * What looks after the store beside answering clients, put together: room, truth, pins, warming, travel; and the
  * operations of the admin API that ask for it.
  */
-
 import { bundleOperations } from "./api/bundles.ts";
 import { openCatalogue } from "./api/catalogue.ts";
 import type { Operation } from "./api/operation.ts";
@@ -98,8 +97,8 @@ export function openCare(parts: CareParts): Care {
     }),
     keeperOfTruth(parts),
     openWarming(parts),
-    openCatalogue(parts),
     traveller(parts),
+    openCatalogue(parts),
   ];
   return {
     operations: keepers.flatMap(({ operations = [] }) => operations),

@@ -9,8 +9,10 @@ import type { Command } from "./command.ts";
 import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
-import { exportCommand } from "./export.ts";
-import { importCommand } from "./import.ts";
+import { EXPORT } from "./export.ts";
+import { describeExport, EXPORT_COMMAND, EXPORT_SUMMARY } from "./export-options.ts";
+import { IMPORT } from "./import.ts";
+import { describeImport, IMPORT_COMMAND, IMPORT_SUMMARY } from "./import-options.ts";
 import { inspectCommand } from "./inspect.ts";
 import { lsCommand } from "./ls.ts";
 import { pinCommand } from "./pin.ts";
@@ -44,8 +46,20 @@ export const COMMANDS: readonly Command[] = [
     run: (given, world) => runAtDesk(WARM, given, world),
     json: "alone before words",
   },
-  exportCommand,
-  importCommand,
+  {
+    usage: EXPORT_COMMAND,
+    summary: EXPORT_SUMMARY,
+    flags: (command) => describeExport(deskFlags(command)),
+    run: (given, world) => runAtDesk(EXPORT, given, world),
+    json: "alone before words",
+  },
+  {
+    usage: IMPORT_COMMAND,
+    summary: IMPORT_SUMMARY,
+    flags: (command) => describeImport(deskFlags(command)),
+    run: (given, world) => runAtDesk(IMPORT, given, world),
+    json: "alone before words",
+  },
 ];
 
 export function nameOf({ usage }: Command): string {

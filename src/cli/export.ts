@@ -8,7 +8,6 @@ import { createWriteStream, existsSync, statSync } from "node:fs";
 import { open, readFile, rename, rm } from "node:fs/promises";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import type { Argv } from "yargs";
 import { systemClock } from "../base/clock.ts";
 import { Failure, isFailure, messageOf } from "../base/failure.ts";
 import type { Contents } from "../bundle/contents.ts";
@@ -19,106 +18,17 @@ import { type PassedBundle, passBundle } from "../bundle/passing.ts";
 import { parsePrivateKey } from "../bundle/signature.ts";
 import { bytesText } from "../load/wording.ts";
 import { digestOf } from "../oci/digest.ts";
-import type { Command } from "./command.ts";
-import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-command.ts";
+import type { AtDesk, DeskCommand } from "./desk-command.ts";
 import { EXIT } from "./exit.ts";
-import { type Given, invalid, word } from "./flags.ts";
+import { type ExportRequest, readExport } from "./export-options.ts";
+import { invalid } from "./flags.ts";
 import { writeDocuments } from "./output.ts";
 import { Progress } from "./progress.ts";
 import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
 import { readInput, referencesIn } from "./warm-options.ts";
-import { words } from "./words.ts";
 import type { StopSignal } from "./world.ts";
 
-interface ExportRequest {
-  readonly references: readonly string[];
-  readonly file: string | undefined;
-  readonly platforms: readonly string[];
-  readonly output: string | undefined;
-  readonly json: string | undefined;
-  readonly since: string | undefined;
-  readonly have: string | undefined;
-  readonly signKey: string | undefined;
-  readonly inventory: boolean;
-}
-
-const SUMMARY = "Write stored images into a bundle for a site without a network";
-
-export const exportCommand: Command = {
-  usage: "export [references..]",
-  summary: SUMMARY,
-  flags,
-  run: (given, world) => runAtDesk(COMMAND, given, world),
-  json: "alone before words",
-};
-
-const COMMAND: DeskCommand<ExportRequest> = { name: "export", use: "look", read, run };
-
-function flags(command: Argv): Argv {
-  const described = deskFlags(command)
-    .usage(`$0 export REFERENCE… -o FILE.tar|DIRECTORY [--config FILE]\n\n${SUMMARY}: an OCI image layout.`)
-    .positional("references", { type: "string", array: true, describe: "Images, as Docker writes them" })
-    .options({
-      output: {
-        type: "string",
-        alias: "o",
-        requiresArg: true,
-        describe: "NAME.tar, a directory, or - for standard output",
-      },
-      file: { type: "string", requiresArg: true, describe: "More references, one a line; - is standard input" },
-      platform: { type: "string", requiresArg: true, describe: "Only these: linux/amd64,linux/arm64" },
-      since: {
-        type: "string",
-        requiresArg: true,
-        describe: "Leave out what this earlier bundle, or its contents, lists",
-      },
-      have: { type: "string", requiresArg: true, describe: "Leave out what this list of digests names (--inventory)" },
-      "sign-key": {
-        type: "string",
-        requiresArg: true,
-        describe: "Private Ed25519 key (PEM) to sign the contents with",
-      },
-      inventory: {
-        type: "boolean",
-        default: false,
-        describe: "Write the digests of all that is stored, and no bundle",
-      },
-    })
-    .example("$0 export alpine:3.20 ghcr.io/org/app:v2 -o ship.tar", "Everything these two need")
-    .example("$0 export --file images.txt -o next.tar --since ship.tar", "Only what is new since then")
-    .example(
-      "$0 export alpine --platform linux/amd64 -o layout/",
-      "skopeo inspect oci:layout:docker.io/library/alpine:latest",
-    )
-    .example("$0 export --inventory -o have.json", "On the other side; then, on this one: --have have.json")
-    .example("openssl genpkey -algorithm ed25519 -out key.pem", "A key for --sign-key")
-    .epilogue("Exit codes: 0 written, 1 failed, 2 bad usage, 3 something is not stored whole (it says what to warm).");
-  return described;
-}
-
-function read(given: Given): ExportRequest {
-  const platform = word("platform", given);
-  const request: ExportRequest = {
-    references: words(given["references"]),
-    file: word("file", given),
-    platforms: platform?.split(",").map((text) => text.trim()) ?? [],
-    output: word("output", given),
-    json: word("json", given),
-    since: word("since", given),
-    have: word("have", given),
-    signKey: word("sign-key", given),
-    inventory: given["inventory"] === true,
-  };
-  if (request.inventory) return request;
-  if (request.output === undefined) throw invalid("--output", "where should the bundle be written?");
-  if (/\.(?:tgz|tar\.\w+)$/.test(request.output)) {
-    throw invalid("--output", "layers are compressed already: expected NAME.tar, a directory, or -");
-  }
-  if (request.references.length === 0 && request.file === undefined) {
-    throw invalid("export", "name what to export, or give --file");
-  }
-  return request;
-}
+export const EXPORT: DeskCommand<ExportRequest> = { name: "export", use: "look", read: readExport, run };
 
 async function run(request: ExportRequest, at: AtDesk): Promise<number> {
   if (request.inventory) return await writeInventory(request, at);

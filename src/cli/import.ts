@@ -4,66 +4,23 @@
 import { createReadStream } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
-import type { Argv } from "yargs";
 import type { ImportDone } from "../api/bundles.ts";
 import { systemClock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/failure.ts";
 import { packDirectory } from "../bundle/directory.ts";
 import { parsePublicKey } from "../bundle/signature.ts";
 import { bytesText } from "../load/wording.ts";
-import type { Command } from "./command.ts";
-import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-command.ts";
+import type { AtDesk, DeskCommand } from "./desk-command.ts";
 import { memberOf } from "./desk-talk.ts";
 import { EXIT } from "./exit.ts";
-import { type Given, invalid, word } from "./flags.ts";
+import { invalid } from "./flags.ts";
+import { type ImportRequest, readImport } from "./import-options.ts";
 import { Progress } from "./progress.ts";
 import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
 import { plain } from "./wording.ts";
 import type { StopSignal } from "./world.ts";
 
-interface ImportRequest {
-  readonly source: string;
-  readonly as: string | undefined;
-  readonly verifyKey: string | undefined;
-}
-
-const SUMMARY = "Take images into the store that were brought here: a bundle, an OCI layout, or what docker save wrote";
-
-export const importCommand: Command = {
-  usage: "import <source>",
-  summary: SUMMARY,
-  flags,
-  run: (given, world) => runAtDesk(COMMAND, given, world),
-  json: "alone before words",
-};
-
-const COMMAND: DeskCommand<ImportRequest> = { name: "import", use: "work", read, run };
-
-function flags(command: Argv): Argv {
-  return deskFlags(command)
-    .usage(`$0 import FILE|DIRECTORY|- [--config FILE]\n\n${SUMMARY}.`)
-    .positional("source", { type: "string", describe: "An archive (tar, also with gzip or zstd), a directory, or -" })
-    .options({
-      as: { type: "string", requiresArg: true, describe: "The repository of images that have a tag alone for a name" },
-      "verify-key": {
-        type: "string",
-        requiresArg: true,
-        describe: "Public Ed25519 key (PEM): nothing is taken that is not signed by it",
-      },
-    })
-    .example("$0 import ship.tar --verify-key public.pem", "From the other side, signed there")
-    .example("zstdcat ship.tar.zst | $0 import -", "From standard input")
-    .example("$0 import layout/ --as registry.example.com/team/app", "A layout that names its image 'v2' alone")
-    .example("docker save alpine:3.20 | $0 import -", "Out of a Docker daemon")
-    .epilogue(
-      "Every byte is verified. What is stored already is passed over, so the same import may be begun again at any time. " +
-        "Exit codes: 0 all of it is here, 1 failed, 2 bad usage, 3 it needs an earlier bundle, 4 not signed by the key.",
-    );
-}
-
-function read(given: Given): ImportRequest {
-  return { source: word("source", given) ?? "", as: word("as", given), verifyKey: word("verify-key", given) };
-}
+export const IMPORT: DeskCommand<ImportRequest> = { name: "import", use: "work", read: readImport, run };
 
 async function run({ source, as, verifyKey }: ImportRequest, { desk, world, quiet, write }: AtDesk): Promise<number> {
   const key = verifyKey === undefined ? undefined : await readKey(verifyKey);
