@@ -28,6 +28,7 @@ const ROUNDS_WITH_ONE_CACHE = 8;
 /** What is smaller may not have been noted yet. */
 const TELLING_BYTES = 2 * MIB;
 const RESUMED_FROM_BYTES = MIB;
+const RETRY_MS = 50;
 const REPOSITORY = "bench/crash";
 
 export const crash: Scenario = {
@@ -141,6 +142,7 @@ class Crowd {
       }),
     );
     if (whole.every(Boolean)) this.#wanted[client] = undefined;
+    else await sleep(RETRY_MS);
   }
 }
 

@@ -23,14 +23,17 @@ export interface KeepingParts {
   readonly notices: Emitter<MirrorNotices>;
 }
 
-/** So much of what was fetched may be forgotten by a crash. */
+/** What a crash may take: so much of what came, or what came in so long. */
+const NOTED_BYTES = 1024 * 1024;
 const NOTED_MS = 250;
+const LOOK_MS = 50;
 
 interface Running {
   readonly place: Place;
   readonly ingest: Ingest;
   /** 0 where nothing was noted yet. */
   notedBytes: number;
+  notedAt: number;
 }
 
 export class Keeping {
@@ -79,7 +82,8 @@ export class Keeping {
   begin(place: Place, ingest: Ingest, isTaken: boolean): void {
     const { digest, sizeBytes = 0 } = ingest;
     if (sizeBytes < KEPT_FROM_BYTES) return;
-    this.#running.set(digest, { place, ingest, notedBytes: isTaken ? ingest.written().writtenBytes : 0 });
+    const notedBytes = isTaken ? ingest.written().writtenBytes : 0;
+    this.#running.set(digest, { place, ingest, notedBytes, notedAt: this.#parts.clock.now() });
     this.#noteLater();
   }
 
@@ -158,7 +162,7 @@ export class Keeping {
   }
 
   #noteLater(): void {
-    this.#cancelNote ??= this.#parts.clock.after(NOTED_MS, () => {
+    this.#cancelNote ??= this.#parts.clock.after(LOOK_MS, () => {
       this.#cancelNote = undefined;
       this.#note();
       if (this.#running.size > 0) this.#noteLater();
@@ -167,16 +171,23 @@ export class Keeping {
 
   /** Of all fills that went on since, in one transaction. */
   #note(): void {
+    const now = this.#parts.clock.now();
     const grown = [...this.#running.values()]
       .map((running) => ({ running, written: running.ingest.written() }))
-      .filter(({ running, written }) => written.writtenBytes >= Math.max(KEPT_FROM_BYTES, running.notedBytes + 1));
+      .filter(({ running, written: { writtenBytes } }) => {
+        const isDue = Math.abs(now - running.notedAt) >= NOTED_MS && writtenBytes > running.notedBytes;
+        return writtenBytes >= KEPT_FROM_BYTES && (isDue || writtenBytes >= running.notedBytes + NOTED_BYTES);
+      });
     if (grown.length === 0) return;
     const notes = grown.map(({ running: { place, ingest }, written }) => {
       const { digest, file, sizeBytes = 0 } = ingest;
       return { digest, file, place, sizeBytes, ...written };
     });
-    if (!this.#put(notes, this.#parts.clock.now())) return;
-    for (const { running, written } of grown) running.notedBytes = written.writtenBytes;
+    if (!this.#put(notes, now)) return;
+    for (const { running, written } of grown) {
+      running.notedBytes = written.writtenBytes;
+      running.notedAt = now;
+    }
   }
 
   #put(notes: readonly PartialNote[], at: number): boolean {

@@ -78,8 +78,11 @@ export class Leftovers {
   /** Files without a note, and notes without a file, without an upstream, or of nothing that counts. */
   async #sweep(): Promise<void> {
     const { store, keeping, signal, findRoute } = this.#parts;
+    // What is suspended meanwhile is not among the files.
+    const before = keeping.list();
     const files = new Set(await store.partials());
-    for (const partial of keeping.list()) {
+    for (const partial of before) {
+      if (!keeping.has(partial.digest)) continue;
       const isUseful = files.has(partial.file) && partial.prefixBytes >= KEPT_FROM_BYTES;
       if (!isUseful || findRoute(partial) === undefined) await keeping.remove(partial.digest);
     }

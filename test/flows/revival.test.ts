@@ -71,6 +71,8 @@ test("a mirror that is stopped while it waits for its upstream ends at once and 
     const halfway = upstream.gate({ kind: "blob" }, 4 * MIB);
     const pull = getHashed(`${mirror.url}/v2/library/demo/blobs/${content.digest}`);
     await halfway.reached;
+    const came = async () => (await mirror.keptBytes()).get(content.digest.slice(7)) ?? 0;
+    await mirror.until(async () => (await came()) > 3 * MIB, "too little came");
     await upstream.close();
     await mirror.mirror.stop();
     assert.equal((await pull).complete, false);
