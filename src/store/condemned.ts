@@ -47,8 +47,8 @@ export class Condemned {
   }
 
   /** Whether this very file was condemned, and could not be taken away. */
-  has(digest: Digest, identity: FileIdentity): boolean {
-    if (this.#serial === 0) return false;
-    return this.#verdicts.get(digest)?.identity === identity;
+  has(digest: Digest, identity: () => FileIdentity): boolean {
+    const verdict = this.#serial === 0 ? undefined : this.#verdicts.get(digest);
+    return verdict !== undefined && verdict.identity === identity();
   }
 }

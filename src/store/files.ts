@@ -28,7 +28,7 @@ import { type FileIdentity, identityOf } from "./condemned.ts";
 export interface FileState {
   readonly isFile: boolean;
   readonly sizeBytes: number;
-  readonly identity: FileIdentity;
+  identity(): FileIdentity;
 }
 
 export interface Files {
@@ -68,7 +68,7 @@ export const systemFiles: Files = {
   close: (fd) => close(fd, () => {}),
   async fstat(fd) {
     const stats = await fstatAsync(fd);
-    return { isFile: stats.isFile(), sizeBytes: stats.size, identity: identityOf(stats) };
+    return { isFile: stats.isFile(), sizeBytes: stats.size, identity: () => identityOf(stats) };
   },
   write: (fd, bytes, from, length, at) =>
     new Promise((resolve, reject) => {
