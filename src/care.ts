@@ -115,7 +115,7 @@ function keeperOfTruth(parts: CareParts): Keeper {
   const truth = new Truth(parts);
   parts.usage.onUsed = (digests) => truth.used(digests);
   return {
-    operations: scrubOperations({ ...parts, scrub: truth.scrub, moments: () => truth.moments }),
+    operations: scrubOperations({ ...parts, scrub: truth.scrub, truth }),
     start: () => truth.start(),
     stop: () => truth.stop(),
   };

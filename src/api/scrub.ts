@@ -7,16 +7,20 @@ import * as z from "zod";
 import { type Clock, pause } from "../base/clock.ts";
 import { Failure } from "../base/failure.ts";
 import type { Notices } from "../base/notices.ts";
+import type { Tags } from "../meta/tags.ts";
 import type { DamageFact } from "../mirror/damage.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
+import type { Digest } from "../oci/digest.ts";
 import { type ReconcileParts, type ReconcileReport, reconcile } from "../upkeep/reconcile.ts";
 import type { Scrub, ScrubProgress, ScrubReport } from "../upkeep/scrub.ts";
+import type { Truth } from "../upkeep/truth.ts";
 import { type ApiCall, type ApiEvent, eventOperation, jsonOperation, type Operation } from "./operation.ts";
+import { imageReference, imageText, type NamedImage } from "./reference.ts";
 
 export interface ScrubOperationParts extends ReconcileParts {
   readonly scrub: Pick<Scrub, "run" | "progress" | "report" | "isUnfinished">;
-  /** Epoch milliseconds. */
-  readonly moments: () => { readonly lastEndedAt: number | undefined; readonly nextAt: number | undefined };
+  readonly truth: Pick<Truth, "moments" | "digestsBelow">;
+  readonly tags: Pick<Tags, "find">;
   readonly config: { readonly cache: { readonly scrub: { readonly bandwidth: number | null } } };
   readonly clock: Clock;
   readonly notices: Notices<MirrorNotices>;
@@ -26,8 +30,15 @@ const TOLD_EVERY_MS = 500;
 /** Of what is found between two looks, so many are told one by one; all of them are counted. */
 const MAX_UNTOLD = 1000;
 const MIN_BANDWIDTH = 64 * 1024;
+const MAX_REFERENCES = 1000;
 
 const INPUT = z.strictObject({
+  references: z
+    .array(imageReference)
+    .min(1)
+    .max(MAX_REFERENCES)
+    .optional()
+    .describe("Only these images, with all that is stored of them; default everything"),
   bandwidth: z
     .int()
     .min(MIN_BANDWIDTH)
@@ -53,8 +64,26 @@ const COUNTS = {
   unchecked: z.int().describe("What could not be read for want of memory or descriptors"),
 };
 
+const PROGRESS = z.object({ ...COUNTS, totalBlobs: z.int(), totalBytes: z.int() });
+const DAMAGE = z.object({
+  digest: z.string(),
+  sizeBytes: z.int().optional().describe("As it should be"),
+  damage: z.enum(["digest", "size", "unreadable", "no-file"]),
+  reason: z.string(),
+  pinned: z.boolean(),
+  where: z.string().optional().describe('Where the file is now, "removed", or absent where it could not be moved'),
+});
+const REPORT = z.object({
+  ...COUNTS,
+  startedAt: z.number().describe("Epoch milliseconds"),
+  endedAt: z.number(),
+  resumed: z.boolean().describe("It went on where an earlier one was stopped; the counts are of both"),
+  damage: z.array(DAMAGE).describe("The first hundred"),
+  index: z.object({}).optional().describe("What was rebuilt of the index"),
+});
+
 const STATE = z.object({
-  running: z.object({ ...COUNTS, totalBlobs: z.int(), totalBytes: z.int() }).nullable(),
+  running: PROGRESS.nullable(),
   unfinished: z.boolean().describe("One was stopped half way; the next goes on there"),
   lastEndedAt: z.string().nullable().describe("ISO 8601: when the last one had read everything"),
   nextAt: z.string().nullable().describe("ISO 8601: when one begins by itself"),
@@ -81,7 +110,7 @@ export function scrubOperations(parts: ScrubOperationParts): readonly Operation[
     answers: "json",
     output: STATE,
     run: () => {
-      const { lastEndedAt, nextAt } = parts.moments();
+      const { lastEndedAt, nextAt } = parts.truth.moments;
       return {
         running: parts.scrub.progress ?? null,
         unfinished: parts.scrub.isUnfinished,
@@ -96,6 +125,12 @@ export function scrubOperations(parts: ScrubOperationParts): readonly Operation[
     summary: "Reads everything that is stored, takes out what is damaged, and makes index and files agree",
     input: INPUT,
     answers: "events",
+    tells: {
+      index: z.object({ done: z.number().describe("From 0 to 1") }),
+      damage: DAMAGE,
+      progress: PROGRESS,
+      done: z.object({ result: REPORT }),
+    },
     run: (input, call) => run(parts, input, call),
   });
   return [state, begin];
@@ -126,7 +161,8 @@ async function* run(parts: ScrubOperationParts, input: Input, call: ApiCall): As
       index = await rebuilding;
     }
     const bandwidth = input.bandwidth === undefined ? config.cache.scrub.bandwidth : input.bandwidth;
-    const report = scrub.run({ bandwidth, signal, restart: input.restart ?? false });
+    const only = input.references && digestsOf(parts, input.references);
+    const report = scrub.run({ bandwidth, signal, restart: input.restart ?? false, only });
     work = report;
     report.catch(() => {});
     yield* watch(parts, report, signal, index === undefined ? {} : { index });
@@ -134,6 +170,19 @@ async function* run(parts: ScrubOperationParts, input: Input, call: ApiCall): As
     left.abort(new Failure("overloaded", "whoever asked for the scrub has left"));
     await work.catch(() => {});
   }
+}
+
+/** @throws Failure `unknown` */
+function digestsOf({ tags, truth }: ScrubOperationParts, images: readonly NamedImage[]): Digest[] {
+  const digests = new Set<Digest>();
+  for (const image of images) {
+    const { place, reference } = image;
+    const root = reference.type === "tag" ? tags.find(place, reference.tag)?.digest : reference.digest;
+    const below = root === undefined ? [] : truth.digestsBelow(root);
+    if (below.length === 0) throw new Failure("unknown", `${imageText(image)} is not stored`);
+    for (const digest of below) digests.add(digest);
+  }
+  return [...digests].sort();
 }
 
 async function* watch(

@@ -37,7 +37,7 @@ export const COMMANDS: readonly Command[] = [
     summary: SCRUB_SUMMARY,
     flags: (command) => describeScrub(deskFlags(command)),
     run: (given, world) => runAtDesk(SCRUB, given, world),
-    json: "alone",
+    json: "alone before words",
   },
   {
     usage: WARM_COMMAND,

@@ -21,8 +21,9 @@ const KEY = "scrub";
 const PERCENT = { amount: (share: number) => `${Math.round(share)} %` };
 
 async function scrub(request: ScrubRequest, { desk, world, quiet, write }: AtDesk): Promise<number> {
-  const { bandwidth, ...flags } = request;
-  const asked = { ...flags, ...(bandwidth === undefined ? {} : { bandwidth }) };
+  const { bandwidth, references, ...flags } = request;
+  const some = references.length === 0 ? {} : { references };
+  const asked = { ...flags, ...some, ...(bandwidth === undefined ? {} : { bandwidth }) };
   // The index first, where it is rebuilt: of that only the share is known that is done.
   let progress = new Progress(world.stderr, { clock: systemClock, quiet, ...(request.rebuild ? PERCENT : {}) });
   let isIndex = request.rebuild;

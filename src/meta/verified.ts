@@ -28,6 +28,11 @@ export class Verified {
       between: database.prepare("SELECT digest FROM blobs WHERE digest > ? AND digest < ? ORDER BY digest LIMIT ?"),
       find: database.prepare("SELECT verified_at, held FROM blobs WHERE digest = ?"),
       put: database.prepare("UPDATE blobs SET verified_at = ? WHERE digest = ?"),
+      below: database.prepare(
+        `WITH RECURSIVE named(digest) AS (
+           VALUES (?) UNION SELECT child FROM names JOIN named ON names.parent = named.digest
+         ) SELECT digest FROM named JOIN blobs USING (digest) ORDER BY digest`,
+      ),
       fact: database.prepare("SELECT value FROM facts WHERE name = ?"),
       putFact: database.prepare(
         "INSERT INTO facts (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
@@ -39,6 +44,11 @@ export class Verified {
   /** Digests of rows after `after` and before `before`, in their order. */
   digestsBetween(after: string, before: string, limit: number): Digest[] {
     return this.#statements.between.all(after, before, limit).map((row) => String(row["digest"]) as Digest);
+  }
+
+  /** Of what is stored: this and all that it names, and what names it as its subject, in the order of digests. */
+  digestsBelow(digest: Digest): Digest[] {
+    return this.#statements.below.all(digest).map((row) => String(row["digest"]) as Digest);
   }
 
   /** Undefined for what has no row. */

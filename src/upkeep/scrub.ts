@@ -27,6 +27,8 @@ export interface ScrubOptions {
   readonly signal: AbortSignal;
   /** Begins anew where an earlier one was stopped half way. */
   readonly restart?: boolean;
+  /** Nothing but these: it counts as no reading of everything, and is not resumed. */
+  readonly only?: readonly Digest[] | undefined;
 }
 
 /** How far a running scrub has come. The total may change while it runs. */
@@ -120,21 +122,30 @@ class Work {
   #writtenAt: number;
   /** Of the blob that is being read. */
   #partBytes = 0;
+  /** Of some blobs, what they are altogether. */
+  readonly #some: { readonly blobs: number; readonly bytes: number } | undefined;
 
   constructor(parts: ScrubParts, options: ScrubOptions) {
     this.#parts = parts;
     this.#options = options;
     this.#clock = parts.clock;
-    const state = options.restart === true ? undefined : parts.verified.findScrub();
+    const isNew = options.restart === true || options.only !== undefined;
+    const state = isNew ? undefined : parts.verified.findScrub();
     this.#resumed = state !== undefined;
     this.#startedAt = state?.startedAt ?? this.#clock.now();
     this.#after = state?.after ?? "";
     this.#counts = { ...NONE, ...state?.counts };
     this.#writtenAt = this.#clock.now();
+    const sizes = options.only?.map((digest) => parts.inventory.findSize(digest) ?? 0);
+    this.#some = sizes && { blobs: sizes.length, bytes: sizes.reduce((sum, bytes) => sum + bytes, 0) };
+  }
+
+  get #total(): { readonly blobs: number; readonly bytes: number } {
+    return this.#some ?? this.#parts.inventory;
   }
 
   get progress(): ScrubProgress {
-    const { blobs, bytes } = this.#parts.inventory;
+    const { blobs, bytes } = this.#total;
     const read = this.#counts.bytes + this.#partBytes;
     const totals = { totalBlobs: Math.max(blobs, this.#counts.blobs), totalBytes: Math.max(bytes, read) };
     return { ...this.#counts, bytes: read, ...totals };
@@ -142,7 +153,8 @@ class Work {
 
   async run(): Promise<ScrubReport> {
     const { verified, notices } = this.#parts;
-    verified.started(this.#clock.now());
+    const isWhole = this.#options.only === undefined;
+    if (isWhole) verified.started(this.#clock.now());
     try {
       await this.#walk();
     } catch (error) {
@@ -152,15 +164,15 @@ class Work {
     }
     this.#write();
     const endedAt = this.#clock.now();
-    verified.ended(endedAt);
+    if (isWhole) verified.ended(endedAt);
     const fact = { ...this.#counts, startedAt: this.#startedAt, endedAt, resumed: this.#resumed };
-    notices.emit("scrubEnded", fact);
+    if (isWhole) notices.emit("scrubEnded", fact);
     return { ...fact, damage: this.#damage };
   }
 
-  async #walk(): Promise<void> {
+  #everything(): AsyncGenerator<Digest> {
     const { store, verified, notices } = this.#parts;
-    const walk = walkBlobs(
+    return walkBlobs(
       {
         store,
         verified,
@@ -174,8 +186,11 @@ class Work {
       },
       this.#after,
     );
+  }
+
+  async #walk(): Promise<void> {
     const pace = new ScrubPace(this.#clock, this.#options.bandwidth);
-    for await (const digest of walk) {
+    for await (const digest of this.#options.only ?? this.#everything()) {
       this.#options.signal.throwIfAborted();
       await this.#look(digest, pace);
       this.#after = digest;
@@ -224,7 +239,7 @@ class Work {
 
   #write(): void {
     const state = { startedAt: this.#startedAt, after: this.#after, counts: { ...this.#counts } };
-    this.#parts.verified.put(this.#good, this.#clock.now(), state);
+    this.#parts.verified.put(this.#good, this.#clock.now(), this.#options.only === undefined ? state : undefined);
     this.#good = [];
     this.#unwritten = 0;
     this.#writtenAt = this.#clock.now();

@@ -57,6 +57,11 @@ export class Truth {
     this.#served = new ServedChecks({ ...own, bandwidth: config.cache.scrub.bandwidth });
   }
 
+  /** Of what is stored: this and all below it. */
+  digestsBelow(digest: Digest): Digest[] {
+    return this.#verified.digestsBelow(digest);
+  }
+
   /** When the last scrub came to its end, and when one begins by itself; epoch milliseconds. */
   get moments(): { readonly lastEndedAt: number | undefined; readonly nextAt: number | undefined } {
     return { lastEndedAt: this.#verified.lastEndedAt, nextAt: this.#schedule?.nextAt };

@@ -145,6 +145,20 @@ test("a mirror that runs is asked; while one runs there, a second is refused, or
   assert.deepEqual([resumed, blobs], [true, 6]);
 });
 
+test("images by name are read alone, and what is not stored is said to be", async () => {
+  await using at = await scene();
+  const well = stageOf();
+  assert.equal(await run(["scrub", "demo:1", "--json", "--config", at.config], well.world), 0, well.seen.stderr);
+  assert.equal(JSON.parse(well.seen.stdout).blobs, 3);
+  await flip(at.layer);
+  const bad = stageOf();
+  assert.equal(await run(["scrub", "docker.io/library/demo:1", "--config", at.config], bad.world), 1);
+  assert.match(bad.seen.stdout, /1 blob damaged/);
+  const none = stageOf();
+  assert.equal(await run(["scrub", "demo:2", "--config", at.config], none.world), 3);
+  assert.match(none.seen.stderr, /docker\.io\/library\/demo:2 is not stored/);
+});
+
 test("a bandwidth that is none is bad usage", async () => {
   for (const text of ["fast", "1KiB", "0", "-1"]) {
     const { world, seen } = stageOf();

@@ -259,6 +259,20 @@ test("one that is to begin anew does, and a note that is not understood is no no
   }
 });
 
+test("some blobs alone are read, which is no scrub of everything", async () => {
+  await using scene = await openTruthScene();
+  const digests = await putMany(scene, 5);
+  const only = digests.slice(1, 3);
+  await flip(scene.store.pathOf(digests[0] as Digest));
+  const told: unknown[] = [];
+  scene.notices.on("scrubEnded", (fact) => told.push(fact));
+  const report = await scene.newScrub().run({ ...UNLIMITED, only });
+  assert.deepEqual([report.blobs, report.damaged], [2, 0]);
+  assert.deepEqual(told, []);
+  assert.equal(scene.verified.lastEndedAt, undefined);
+  assert.equal(scene.newScrub().isUnfinished, false);
+});
+
 test("a disk that was unmounted costs the index nothing", async () => {
   await using scene = await openTruthScene();
   await putMany(scene, 3);
