@@ -237,6 +237,18 @@ test("the admin API's word counts: not ready fails, not to be reached warns", as
   assert.equal(closed.code, 0);
 });
 
+test("a mirror whose disk is in trouble serves: that warns, and says what to do", async (t) => {
+  const { mirror } = await mirrored(t);
+  const reason = "the disk is full: nothing new is stored";
+  const { url } = await play(t, (_, response) =>
+    response.writeHead(200).end(JSON.stringify({ status: "degraded", reason, advice: "free space" })),
+  );
+  const { by, code } = await examine(t, [mirror.url, "--admin", url]);
+  const { state, says, next } = by.get("ready") ?? {};
+  assert.deepEqual({ state, says, next }, { state: "warn", says: `it serves, but ${reason}`, next: "free space" });
+  assert.equal(code, 0);
+});
+
 test("where nobody is told of the mirror, what to put where is said", async (t) => {
   const { mirror } = await mirrored(t);
   const root = await rootWith(t);

@@ -105,7 +105,7 @@ async function withStored(
     const blobs = new Blobs({
       store: {
         has: (wanted) => store.has(wanted),
-        async open(wanted, size) {
+        async open(wanted) {
           if (sabotage.open !== undefined) throw sabotage.open;
           return await store.open(wanted);
         },

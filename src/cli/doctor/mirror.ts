@@ -245,6 +245,12 @@ export async function askReadiness(visitor: Visitor, admin: URL | undefined): Pr
       "admin.listen says where it is; from elsewhere it may be closed on purpose",
     );
   }
+  const told = (key: string) =>
+    new RegExp(`"${key}"\\s*:\\s*"([^"]{1,300})"`).exec(answer.body.toString("utf8", 0, 4096))?.[1];
+  if (answer.status === 200 && told("status") === "degraded") {
+    const advice = plain(told("advice") ?? "see the mirror's log");
+    return warn(check, `it serves, but ${plain(told("reason") ?? "its storage is in trouble")}`, advice);
+  }
   if (answer.status === 200) return ok(check, `${target.href} says so`);
   if (answer.status === 404) {
     const which = isWharfinger(answer)
@@ -256,7 +262,7 @@ export async function askReadiness(visitor: Visitor, admin: URL | undefined): Pr
       "admin.listen says where it is; by default 127.0.0.1:5001",
     );
   }
-  const reason = /"reason"\s*:\s*"([^"]{1,300})"/.exec(answer.body.toString("utf8", 0, 4096))?.[1];
+  const reason = told("reason");
   return fail(
     check,
     `${target.href} answers ${answer.status}: ${plain(reason ?? "no reason")}`,
