@@ -101,19 +101,18 @@ for (const [call, skip, errnos] of CALLS) {
   });
 }
 
-test("nothing is tried while the disk rests, and after it was probed things are stored again", () =>
+test("after the disk was probed things are stored again, and then it is told to be over", () =>
   withScene(async ({ mirror, files, warnings, add }) => {
     const healed: number[] = [];
     mirror.mirror.notices.on("storageHealed", ({ failures }) => healed.push(failures));
     // What the probe itself can mend is probed soon.
     files.fail({ call: "open", errno: "ENOENT", path: "sha256-", times: 1 });
-    const [first, second, third] = [add(MIB, 3), add(MIB, 4), add(MIB, 5)];
+    const [first, second] = [add(MIB, 3), add(MIB, 4)];
     const bypassed = await getHashed(first.url);
     assert.equal(bypassed.digest, first.content.digest);
     assert.equal(bypassed.headers["cache-status"], "wharfinger; fwd=bypass; detail=storage");
-    assert.equal((await getHashed(second.url)).headers["cache-status"], "wharfinger; fwd=bypass; detail=storage");
     await mirror.until(async () => {
-      const { headers } = await getHashed(third.url);
+      const { headers } = await getHashed(second.url);
       return headers["cache-status"] === "wharfinger; hit";
     }, "nothing is stored any more");
     await mirror.until(() => healed.length === 1, "nobody was told that it is over");
