@@ -5,6 +5,7 @@
  * backup that is there opens, and was whole when it was made. Copied within the process' own connection, the last
  * step's sync would keep every statement waiting: 400 ms with a million rows.
  */
+import { rmSync } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
@@ -13,6 +14,7 @@ import type { Database } from "./database.ts";
 
 export const BACKUP_FILE = "index.backup.sqlite";
 const PARTIAL = "index.backup.partial";
+const SUFFIXES = ["", "-journal"];
 const THREAD = new URL(`./backup-thread.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url);
 /** SQLite's own (sqlite.org/pragma.html, wal_autocheckpoint), in pages. */
 const CHECKPOINT_AFTER = 1000;
@@ -46,8 +48,13 @@ export async function writeBackup(database: Database, directory: string, signal:
   }
 }
 
+/** What a process that was killed left of one. */
+export function forgetPartial(directory: string): void {
+  for (const suffix of SUFFIXES) rmSync(join(directory, PARTIAL + suffix), { force: true });
+}
+
 async function removePartial(partial: string): Promise<void> {
-  for (const suffix of ["", "-journal"]) await rm(partial + suffix, { force: true });
+  for (const suffix of SUFFIXES) await rm(partial + suffix, { force: true });
 }
 
 function copy(from: string, to: string, signal: AbortSignal): Promise<string> {

@@ -9,7 +9,7 @@ import { existsSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf } from "../base/failure.ts";
-import { BACKUP_FILE, backupBytes, writeBackup } from "./backup.ts";
+import { BACKUP_FILE, backupBytes, forgetPartial, writeBackup } from "./backup.ts";
 import {
   acquit,
   condemn,
@@ -76,6 +76,7 @@ export function openIndex(directory: string, shared: boolean): IndexAccess {
   const hold = holdDirectory(directory);
   let opened: Opened | undefined;
   try {
+    forgetPartial(directory);
     opened = open(directory, shared ? "NORMAL" : "EXCLUSIVE");
     return accessTo(directory, opened, hold);
   } catch (cause) {

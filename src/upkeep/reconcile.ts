@@ -58,6 +58,8 @@ const ROWS_AT_ONCE = 500;
 const FILES_AT_ONCE = 32;
 /** A list of signatures and such; what is beyond leaves by itself, and not with what it is about. */
 const MAX_EARLY = 50_000;
+/** Each may be 4 MiB. */
+const DOCUMENTS_AT_ONCE = 8;
 /** Each is a dozen statements. */
 const DROPS_AT_ONCE = 20;
 
@@ -166,7 +168,10 @@ class Reconciling {
     this.#add(fresh);
     const odd = found.filter(({ digest, sizeBytes }) => rows.has(digest) && rows.get(digest) !== sizeBytes);
     for (const one of odd) await this.#judge(one);
-    for (const one of this.#thorough ? found : fresh) await this.#link(one);
+    const unread = this.#thorough ? found : fresh;
+    for (let at = 0; at < unread.length; at += DOCUMENTS_AT_ONCE) {
+      await Promise.all(unread.slice(at, at + DOCUMENTS_AT_ONCE).map((one) => this.#link(one)));
+    }
     await this.#slices.pass();
   }
 

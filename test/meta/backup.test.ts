@@ -116,6 +116,13 @@ test("a backup that is ended leaves the last one, and nothing else", async () =>
   index.close();
 });
 
+test("what a killed process left of a backup is gone with the next opening", async () => {
+  await using dir = await makeTempDir("backup");
+  for (const name of ["index.backup.partial", "index.backup.partial-journal"]) writeFileSync(join(dir.path, name), "x");
+  openIndex(dir.path, false).close();
+  assert.deepEqual(readdirSync(dir.path), ["index.sqlite", "lock.sqlite"]);
+});
+
 const TRY = `
 const { DatabaseSync } = require("node:sqlite");
 try {
