@@ -70,7 +70,7 @@ async function look(
   const named = [...(entries === undefined ? [""] : []), ...(tags ? COSIGN : [])];
   for (const suffix of named) {
     const warmed = await documents.findTag(route, companionTag(subject, suffix));
-    if (warmed === undefined) continue;
+    if ("absent" in warmed) continue;
     tagged = true;
     onFetched(warmed);
     digests.add(warmed.manifest.digest);

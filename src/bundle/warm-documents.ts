@@ -22,7 +22,7 @@ import type { Digest } from "../oci/digest.ts";
 import { type Reference, referenceText, type Tag } from "../oci/reference.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { notKept } from "./warm-blobs.ts";
-import { ATTEMPTS, isPassing, type LimitWaits, retryWaitMs } from "./warm-limits.ts";
+import { ATTEMPTS, isPassing, isRefusedQuestion, type LimitWaits, retryWaitMs } from "./warm-limits.ts";
 
 export interface WarmDocumentParts {
   readonly origin: Pick<Origin, "sightTag" | "refreshTag" | "fetchManifest">;
@@ -57,16 +57,19 @@ export class WarmDocuments {
     this.#signal = signal;
   }
 
-  /** What a tag names now; undefined where the upstream has no such tag. @throws Failure. */
-  async findTag(route: Route, tag: Tag): Promise<WarmedManifest | undefined> {
+  /**
+   * What a tag names now.
+   * @returns how the upstream says no, where it does: registries deny what does not exist as well.
+   * @throws Failure.
+   */
+  async findTag(route: Route, tag: Tag): Promise<WarmedManifest | Absence> {
     const { origin, shelf } = this.#parts;
-    const reference: Reference = { type: "tag", tag };
     const seen = await this.ask(route, () => origin.sightTag(route, tag).outcome);
-    if (seen !== undefined && isAbsence(seen)) return orDenied(route, reference, seen);
+    if (seen !== undefined && isAbsence(seen)) return seen;
     const stored = seen === undefined ? undefined : await shelf.find(seen.digest);
-    if (stored === undefined) await this.#limits.forPull(route, reference);
+    if (stored === undefined) await this.#limits.forPull(route, { type: "tag", tag });
     const fetched = await this.ask(route, () => origin.refreshTag(route, tag).outcome);
-    return isAbsence(fetched) ? orDenied(route, reference, fetched) : this.#warmed(fetched);
+    return isAbsence(fetched) ? fetched : this.#warmed(fetched);
   }
 
   /** @throws Failure, `unknown` where the upstream has none. */
@@ -85,15 +88,15 @@ export class WarmDocuments {
     throw missing(route, { type: "digest", digest }, fetched);
   }
 
-  /** All pages of a list; undefined where the upstream has no such list. @throws Failure. */
+  /** All pages of a list; undefined where the upstream has no such list, or knows of none. @throws Failure. */
   async list(route: Route, question: ListQuestion, member: "tags" | "manifests"): Promise<unknown[] | undefined> {
     const found: unknown[] = [];
     let query: string | undefined = question.query;
     for (let page = 0; query !== undefined; page += 1) {
       if (page === MAX_PAGES) throw new Failure("overloaded", `the list of ${route.repository} is too long`);
       const asked: ListQuestion = { ...question, query };
-      const caller = { signal: this.#signal };
-      const answer: AgedPage | AbsentAnswer = await this.ask(route, () => this.#parts.pages.find(route, asked, caller));
+      const answer = await this.#page(route, asked);
+      if (answer === undefined) return undefined;
       if ("absence" in answer) return page === 0 ? undefined : found;
       // What is old is no answer to who wants to have what is there.
       if (answer.verdict.cache === "stale" && answer.verdict.reason !== "refreshing") {
@@ -108,15 +111,22 @@ export class WarmDocuments {
     return found;
   }
 
+  async #page(route: Route, question: ListQuestion): Promise<AgedPage | AbsentAnswer | undefined> {
+    try {
+      return await this.ask(route, () => this.#parts.pages.find(route, question, { signal: this.#signal }));
+    } catch (error) {
+      if (isRefusedQuestion(error)) return undefined;
+      throw error;
+    }
+  }
+
   /** Asks again where that may help, and waits where the upstream limits us. @throws Failure. */
   async ask<T>(route: Route, question: () => Promise<T>): Promise<T> {
     const { clock, random = Math.random } = this.#parts;
     for (let attempt = 1; ; attempt += 1) {
       this.#signal.throwIfAborted();
       try {
-        const answer = await unlessAborted(question(), this.#signal);
-        this.#limits.passed(route.upstream);
-        return answer;
+        return await unlessAborted(question(), this.#signal);
       } catch (error) {
         this.#signal.throwIfAborted();
         if (isFailure(error, "limited")) {
@@ -139,11 +149,6 @@ export class WarmDocuments {
 export function missing(route: Route, reference: Reference, { absent }: Absence): Failure {
   const words = absent === "denied" ? "does not give us" : "has no";
   return new Failure(absent, `${route.upstream} ${words} ${route.repository} ${referenceText(reference)}`);
-}
-
-function orDenied(route: Route, reference: Reference, absence: Absence): undefined {
-  if (absence.absent === "denied") throw missing(route, reference, absence);
-  return undefined;
 }
 
 function entriesOf(bytes: Buffer, member: string): unknown[] {

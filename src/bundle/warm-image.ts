@@ -88,8 +88,8 @@ export class WarmImage {
     const { documents } = this.#parts;
     if (reference.type === "digest") return await documents.manifest(route, reference.digest);
     const found = await documents.findTag(route, reference.tag);
-    if (found !== undefined) return found;
-    throw missing(route, reference, { absent: "unknown" });
+    if ("absent" in found) throw missing(route, reference, found);
+    return found;
   }
 
   /** @throws Failure `unknown` where it is made for none of the platforms. */

@@ -21,6 +21,7 @@ export function pullWaitMs(left: PullsLeft | undefined, now: number): number {
 export const ATTEMPTS = 3;
 const FIRST_RETRY_MS = 2000;
 const UNTOLD_WAIT_MS = 30_000;
+const QUIET_MS = 60_000;
 
 /** How long to wait after the attempt of this number (from 1) failed; half of it at random. Pure. */
 export function retryWaitMs(attempt: number, random: number): number {
@@ -29,7 +30,14 @@ export function retryWaitMs(attempt: number, random: number): number {
 
 /** Whether it may work the next time. */
 export function isPassing(error: unknown): error is Failure {
-  return isFailure(error, "unreachable", "overloaded", "corrupt");
+  return isFailure(error, "unreachable", "overloaded", "corrupt") && !isRefusedQuestion(error);
+}
+
+/** The upstream does not understand, or will not have it, whoever asks and however often. */
+export function isRefusedQuestion(error: unknown): boolean {
+  if (!isFailure(error, "unreachable")) return false;
+  const { upstreamStatus = 0 } = error;
+  return upstreamStatus >= 400 && upstreamStatus < 500 && upstreamStatus !== 408;
 }
 
 export interface LimitWaitsParts {
@@ -42,10 +50,8 @@ export interface LimitWaitsParts {
 /** What one run waits for. */
 export class LimitWaits {
   readonly #parts: LimitWaitsParts;
-  /** Since when nothing could be had of an upstream. */
-  readonly #since = new Map<string, number>();
-  /** Until when, for who watches. */
-  readonly #until = new Map<string, number>();
+  /** Since when nothing could be had of an upstream, and until when that is waited for. */
+  readonly #waits = new Map<string, { readonly since: number; readonly until: number }>();
 
   constructor(parts: LimitWaitsParts) {
     this.#parts = parts;
@@ -53,8 +59,8 @@ export class LimitWaits {
 
   /** For how long an upstream's limit is still waited for; undefined where it is not. */
   leftMs(upstream: string): number | undefined {
-    const until = this.#until.get(upstream);
-    return until === undefined ? undefined : Math.max(0, until - this.#parts.clock.now());
+    const leftMs = (this.#waits.get(upstream)?.until ?? 0) - this.#parts.clock.now();
+    return leftMs > 0 ? leftMs : undefined;
   }
 
   /**
@@ -77,7 +83,7 @@ export class LimitWaits {
         if (!isFailure(error)) throw error;
       }
     }
-    this.#since.delete(route.upstream);
+    this.#waits.delete(route.upstream);
   }
 
   /** An upstream said "not now". @throws that Failure where patience would not last. */
@@ -85,22 +91,15 @@ export class LimitWaits {
     await this.#wait(upstream, Math.max(1000, failure.retryAfterMs ?? UNTOLD_WAIT_MS), failure);
   }
 
-  /** Something could be had. */
-  passed(upstream: string): void {
-    this.#since.delete(upstream);
-  }
-
   async #wait(upstream: string, waitMs: number, failure: Failure): Promise<void> {
     const { clock, patienceMs, signal } = this.#parts;
     const now = clock.now();
-    const since = Math.min(now, this.#since.get(upstream) ?? now);
+    const before = this.#waits.get(upstream);
+    // What has not limited us for a while is waited for anew.
+    const goesOn = before !== undefined && before.since <= now && now - before.until < QUIET_MS;
+    const since = goesOn ? before.since : now;
     if (now + waitMs - since > patienceMs) throw failure;
-    this.#since.set(upstream, since);
-    this.#until.set(upstream, Math.max(now + waitMs, this.#until.get(upstream) ?? 0));
-    try {
-      await pause(clock, waitMs, signal);
-    } finally {
-      if ((this.#until.get(upstream) ?? 0) <= clock.now() || signal.aborted) this.#until.delete(upstream);
-    }
+    this.#waits.set(upstream, { since, until: Math.max(now + waitMs, goesOn ? before.until : 0) });
+    await pause(clock, waitMs, signal);
   }
 }

@@ -2,13 +2,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ApiEvent } from "../../src/api/operation.ts";
-import { pullWaitMs, retryWaitMs } from "../../src/bundle/warm-limits.ts";
+import { isFailure } from "../../src/base/failure.ts";
+import { LimitWaits, pullWaitMs, retryWaitMs } from "../../src/bundle/warm-limits.ts";
+import { makeRoute } from "../../src/mirror/route.ts";
+import { parseTag } from "../../src/oci/reference.ts";
+import type { Upstream } from "../../src/upstream/upstream.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 import { testInOneProcess } from "../kit/workers.ts";
+import { routeOf } from "../mirror/parts.ts";
 import { sharedIndex, type Warming, warm, warmEvents } from "./warming.ts";
 
 const needsClock = testInOneProcess("needs this process's clock");
@@ -154,4 +159,39 @@ test("waits between attempts grow, and differ", () => {
     [retryWaitMs(1, 0), retryWaitMs(1, 1), retryWaitMs(2, 0), retryWaitMs(2, 1)],
     [1000, 2000, 4000, 8000],
   );
+});
+
+test("patience is of a run and not of each image: what was waited for in vain is not waited for again", async () => {
+  const clock = new ManualClock();
+  const { signal } = new AbortController();
+  const limits = new LimitWaits({ clock, patienceMs: HOUR / 4, signal });
+  const plain = routeOf();
+  let heads = 0;
+  const upstream: Upstream = {
+    ...plain.source.upstream,
+    budget: () => ({ limit: 100, remaining: 5, windowMs: 6 * HOUR, saidAt: 0, closedUntil: 0, source: undefined }),
+    headManifest: async () => {
+      heads += 1;
+      return { absent: "unknown" };
+    },
+  };
+  const route = makeRoute({ ...plain.source, upstream }, plain.repository);
+  const wait = () => limits.forPull(route, { type: "tag", tag: parseTag("1") });
+  const first = wait();
+  first.catch(() => {});
+  await clock.advance(HOUR / 8);
+  assert.equal(limits.leftMs(route.upstream), HOUR / 8);
+  await clock.advance(HOUR / 8);
+  await assert.rejects(first, (error) => isFailure(error, "limited"));
+  await assert.rejects(wait(), (error) => isFailure(error, "limited"));
+  assert.equal(limits.leftMs(route.upstream), undefined);
+  assert.deepEqual([heads, clock.pending], [1, 0]);
+  // After a while without a refusal it is waited for again.
+  await clock.advance(HOUR / 2);
+  const again = wait();
+  again.catch(() => {});
+  await clock.advance(0);
+  assert.equal(clock.pending, 1);
+  await clock.advance(HOUR / 4);
+  await assert.rejects(again);
 });

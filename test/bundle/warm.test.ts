@@ -126,6 +126,17 @@ for (const referrers of [true, false]) {
   });
 }
 
+test("a registry that does not know of referrers, or denies what it has not, spoils nothing", async () => {
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add(REPOSITORY, makeImage({ seed: 15 }), "1");
+  upstream.fault({ kind: "referrers" }, { status: 405 });
+  upstream.fault(({ reference = "" }) => reference.startsWith("sha256-"), { status: 403 });
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+  const { summary } = await warm(mirror, { references: ["demo:1"] });
+  assert.deepEqual(summary.failed, []);
+  assert.equal(upstream.count({ kind: "referrers" }), 1);
+});
+
 test("clients that pull meanwhile join the same fills: the upstream is asked once", async () => {
   await using upstream = await TestUpstream.start();
   const image = makeImage({ seed: 12, layers: [200_000, 300_000] });
