@@ -10,7 +10,6 @@ import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import { placeKey } from "../meta/repositories.ts";
-import type { UseNotes } from "../meta/usage.ts";
 import { refusalOf } from "../mirror/capacity.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Origin } from "../mirror/origin.ts";
@@ -22,13 +21,14 @@ import type { BlobStore } from "../store/blobstore.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import type { WarmPace } from "./warm-pace.ts";
 import { Piece, type Tally } from "./warm-tally.ts";
+import { keepWorth, type Worth } from "./warm-worth.ts";
 
 export interface WarmBlobParts {
   readonly origin: Pick<Origin, "confirmBlob" | "fillBlob" | "findFill">;
   readonly graph: Pick<Graph, "findReachable">;
   readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "addBlob" | "dropBlob">;
   readonly store: Pick<BlobStore, "has" | "open" | "remove">;
-  readonly usage: UseNotes;
+  readonly usage: Worth;
   readonly clock: Clock;
   readonly notices: Notices<MirrorNotices>;
 }
@@ -131,7 +131,7 @@ export class WarmBlobs {
     const sizeBytes = await this.#findStored(digest);
     if (sizeBytes === undefined) return undefined;
     await this.#permit(route, digest, undefined);
-    this.#parts.usage.note(digest);
+    keepWorth(this.#parts.usage, digest);
     return { sizeBytes, fetched: false };
   }
 

@@ -11,7 +11,6 @@ import { unlessAborted } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { Tags } from "../meta/tags.ts";
-import type { UseNotes } from "../meta/usage.ts";
 import type { AbsentAnswer } from "../mirror/absent.ts";
 import type { AgedPage, ListQuestion, Pages } from "../mirror/aged.ts";
 import type { Fetched, Origin } from "../mirror/origin.ts";
@@ -23,6 +22,7 @@ import { type Reference, referenceText, type Tag } from "../oci/reference.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { notKept } from "./warm-blobs.ts";
 import { ATTEMPTS, isPassing, isRefusedQuestion, type LimitWaits, retryWaitMs } from "./warm-limits.ts";
+import { keepWorth, type Worth } from "./warm-worth.ts";
 
 export interface WarmDocumentParts {
   readonly origin: Pick<Origin, "sightTag" | "refreshTag" | "fetchManifest">;
@@ -31,7 +31,7 @@ export interface WarmDocumentParts {
   readonly inventory: Pick<Inventory, "findUpstream">;
   readonly shelf: Pick<Shelf, "find" | "link">;
   readonly pages: Pages;
-  readonly usage: UseNotes;
+  readonly usage: Worth;
   readonly clock: Clock;
   /** 0 ≤ x < 1. */
   readonly random?: (() => number) | undefined;
@@ -79,7 +79,7 @@ export class WarmDocuments {
     if (stored !== undefined) {
       if (mayRead(graph.findReachable(route, digest), inventory.findUpstream(digest), route.upstream)) {
         shelf.link(route, stored, false);
-        usage.note(digest);
+        keepWorth(usage, digest);
         return { manifest: stored, fetched: false };
       }
     } else await this.#limits.forPull(route, { type: "digest", digest });
@@ -141,7 +141,7 @@ export class WarmDocuments {
 
   #warmed({ manifest, fetched, kept }: Fetched): WarmedManifest {
     if (!kept) throw notKept("the cache is full, or the disk failed");
-    if (!fetched) this.#parts.usage.note(manifest.digest);
+    if (!fetched) keepWorth(this.#parts.usage, manifest.digest);
     return { manifest, fetched };
   }
 }

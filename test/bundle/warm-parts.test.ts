@@ -6,8 +6,11 @@ import { Notices } from "../../src/base/notices.ts";
 import { WarmPace } from "../../src/bundle/warm-pace.ts";
 import { Piece, Tally } from "../../src/bundle/warm-tally.ts";
 import { matchesGlob, parseUntagged, parseWarmName, tagsMatching } from "../../src/bundle/warm-target.ts";
+import { keepWorth } from "../../src/bundle/warm-worth.ts";
 import { placeKey } from "../../src/meta/repositories.ts";
+import { HALF_LIFE_MS } from "../../src/meta/worth.ts";
 import type { MirrorNotices } from "../../src/mirror/notices.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import { referenceText } from "../../src/oci/reference.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { routeOf } from "../mirror/parts.ts";
@@ -156,4 +159,27 @@ test("whoever leaves while waiting for a turn leaves nothing behind", async () =
   const release = await pace.turn(source, "client", new AbortController().signal);
   release();
   pace.stop();
+});
+
+test("what is wanted warm again and again is noted as used twice a day at most", () => {
+  let now = 10 * HALF_LIFE_MS;
+  let worth = now;
+  let notes = 0;
+  const usage = {
+    now: () => now,
+    worthOf: () => worth,
+    note: () => {
+      notes += 1;
+      worth = now;
+    },
+  };
+  const digest = digestOf(Buffer.from("warm"));
+  for (let half = 0; half < 48; half++) {
+    keepWorth(usage, digest);
+    now += HALF_LIFE_MS / 48;
+  }
+  assert.equal(notes, 1);
+  worth = Number.NEGATIVE_INFINITY;
+  keepWorth(usage, digest);
+  assert.equal(notes, 2);
 });
