@@ -48,12 +48,17 @@ export const crash: Scenario = {
     const crowd = new Crowd(images);
     const ledger = new Ledger(upstream);
     const readyMs: number[] = [];
+    /** By whether there was anything in the cache. */
+    const emptyMs: number[] = [];
+    const killedMs: number[] = [];
     let damaged = 0;
     let hashed = 0;
     for (let round = 1; round <= rounds; round += 1) {
       const startedAt = performance.now();
       const mirror = bench.keep(await start());
-      readyMs.push(performance.now() - startedAt);
+      const tookMs = performance.now() - startedAt;
+      readyMs.push(tookMs);
+      (round % ROUNDS_WITH_ONE_CACHE === 1 ? emptyMs : killedMs).push(tookMs);
       crowd.meet(mirror);
       await sleep(between(LIFE_MS));
       await mirror.daemon.kill();
@@ -74,6 +79,8 @@ export const crash: Scenario = {
     bench.find("rounds", rounds, { digits: 0 });
     bench.find("longest start, ms", Math.max(...readyMs), { digits: 0, bar: atMost(2000) });
     bench.find("99th percentile of starts, ms", percentile(readyMs, 0.99), { digits: 0, note: longest });
+    const ratio = percentile(killedMs, 0.5) / percentile(emptyMs, 0.5);
+    bench.find("start after a kill ÷ start with an empty cache", ratio, { note: "medians" });
     bench.find("bodies that came whole", crowd.right, { digits: 0, note: `${crowd.broken} were cut by the kill` });
     bench.find("bodies that came whole and were wrong", crowd.wrong, { digits: 0, bar: exactly(0) });
     bench.find("stored files that do not match", damaged, { digits: 0, note: `of ${hashed}`, bar: exactly(0) });
