@@ -128,14 +128,14 @@ async function build(
   const bytesOf = (upstream: string) => holdings.bytesOf(upstream);
   const probe = () => probeStore(options.files ?? systemFiles, root);
   const health = new DiskHealth({ clock, notices, probe });
-  const capacity = new Capacity({ store, inventory, limits, health, clock, notices, bytesOf });
+  const partials = new Partials(database, repositories, findBootId());
+  const keeping = new Keeping({ partials, store, maxBytes, clock, notices });
+  const capacity = new Capacity({ store, inventory, limits, health, clock, notices, bytesOf, keeping });
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
   const memory = { absences: Absences.ledger(), sightings: Sightings.ledger(), troubles: Troubles.ledger() };
   const absences = new Absences(clock, memory.absences);
   const sightings = new Sightings(clock, memory.sightings);
   const troubles = new Troubles(clock, memory.troubles);
-  const partials = new Partials(database, repositories, findBootId());
-  const keeping = new Keeping({ partials, store, maxBytes, clock, notices });
   // With workers, followers are clients of theirs: they count them.
   const fills = new Fills({
     store,

@@ -11,6 +11,7 @@ import type { Inventory } from "../meta/inventory.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { findShortage, limitOf, refusalText, type Shortage, type StoreLimits, type StoreState } from "./admission.ts";
 import type { DiskReports } from "./diskhealth.ts";
+import type { Keeping } from "./keeping.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Newcomer, Room, RoomMaker } from "./room.ts";
 
@@ -34,6 +35,8 @@ export interface CapacityParts {
   readonly notices: Emitter<MirrorNotices>;
   /** What is stored of an upstream; needed where one has a share. */
   readonly bytesOf?: (upstream: string) => number;
+  /** What is kept of fills that ended early: it takes space as well, and leaves before anything that is whole. */
+  readonly keeping?: Pick<Keeping, "bytes" | "makeRoom">;
 }
 
 interface Reservation {
@@ -126,7 +129,7 @@ export class Capacity {
     }
     const leavingBytes = this.#maker?.leavingBytes ?? 0;
     return {
-      storedBytes: this.#parts.inventory.bytes + leavingBytes + reservedBytes,
+      storedBytes: this.#parts.inventory.bytes + leavingBytes + this.#keptBytes + reservedBytes,
       freeBytes: this.#free.bytes - missingBytes,
     };
   }
@@ -179,9 +182,15 @@ export class Capacity {
     if (Math.abs(now - this.#free.at) > FIGURES_MAX_AGE_MS && (await this.look()) !== undefined) return "storage";
     const maker = this.#maker;
     const bytes = sizeBytes ?? this.#unknownBytes();
-    const shortage = this.#shortage(bytes, newcomer);
+    let shortage = this.#shortage(bytes, newcomer);
     if (shortage === undefined) return take(bytes);
-    if (maker === undefined || this.#isHopeless(bytes, newcomer)) return refusalText(shortage.need);
+    const isHopeless = this.#isHopeless(bytes, newcomer);
+    if (newcomer !== undefined && !isHopeless && (await this.#dropKept(shortage))) {
+      if ((await this.look()) !== undefined) return "storage";
+      shortage = this.#shortage(bytes, newcomer);
+      if (shortage === undefined) return take(bytes);
+    }
+    if (maker === undefined || isHopeless) return refusalText(shortage.need);
     // Whoever only asks is told again when it comes.
     if (newcomer === undefined) return take(bytes);
     return await this.#inTurn(() => this.#make(maker, bytes, newcomer, take));
@@ -218,8 +227,19 @@ export class Capacity {
   #isHopeless(sizeBytes: number, newcomer: Newcomer | undefined): boolean {
     const state = this.state();
     const share = newcomer === undefined ? undefined : this.limits.shares?.get(newcomer.upstream);
-    const reservedBytes = state.storedBytes - this.#parts.inventory.bytes;
+    const reservedBytes = state.storedBytes - this.#parts.inventory.bytes - this.#keptBytes;
     return sizeBytes > limitOf(this.limits, state) - reservedBytes || (share !== undefined && sizeBytes > share);
+  }
+
+  get #keptBytes(): number {
+    return this.#parts.keeping?.bytes ?? 0;
+  }
+
+  /** @returns whether anything has left. */
+  async #dropKept({ need, bytes }: Shortage): Promise<boolean> {
+    const { keeping } = this.#parts;
+    if (keeping === undefined || keeping.bytes === 0 || need === "upstream-share") return false;
+    return (await keeping.makeRoom(bytes)) > 0;
   }
 
   /** Nobody says how large it is: so it may not take all, and is stopped there. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Failure } from "../../src/base/failure.ts";
 import { Partials } from "../../src/meta/partials.ts";
+import { Capacity } from "../../src/mirror/capacity.ts";
 import { KEPT_MS } from "../../src/mirror/fillpolicy.ts";
 import { Keeping } from "../../src/mirror/keeping.ts";
 import { digestOf } from "../../src/oci/digest.ts";
@@ -167,4 +168,29 @@ test("an index that takes no notes is told of once, and what could not be noted 
     await clock.advance(1000);
     await suspend(ingest);
     assert.deepEqual([troubles.length, keeping.bytes, await store.partials()], [1, 0, []]);
+  }));
+
+test("what is kept takes room, and leaves before anything else where somebody wants it, as far as that helps", () =>
+  withRooms(async ({ inventory }) => {
+    const clock = new ManualClock();
+    const store = new MemoryStore();
+    const { notices } = recorded("storageTrouble");
+    const wanted: number[] = [];
+    const keeping = {
+      bytes: 3000,
+      async makeRoom(bytes: number) {
+        wanted.push(bytes);
+        this.bytes -= 1500;
+        return 1500;
+      },
+    };
+    const limits = { maxBytes: 5000, minFreeBytes: 0 };
+    const capacity = new Capacity({ store, inventory, limits, clock, notices, keeping });
+    const newcomer = { digest: digestOf(Buffer.from("new")), upstream: "docker.io" };
+    assert.equal(capacity.state().storedBytes, 3000);
+    assert.equal(typeof (await capacity.reserve(2000, newcomer)), "object");
+    assert.equal(await capacity.reserve(6000, newcomer), "cache-full");
+    assert.deepEqual(wanted, [], "nothing leaves for what has no room anyway");
+    assert.equal(typeof (await capacity.reserve(1000, newcomer)), "object");
+    assert.deepEqual(wanted, [1000]);
   }));
