@@ -213,21 +213,29 @@ export class Holdings {
    * @returns what has left.
    */
   evict(digests: readonly Digest[], forced?: Digest): Holding[] {
-    const gone: Holding[] = [];
+    const gone = new Map<Digest, Holding>();
+    const { find, children } = this.#statements;
+    const lost = new Map<Digest, number>();
     try {
       transaction(this.#database, () => {
         for (const digest of digests) {
-          const row = this.#statements.find.get(digest);
-          if (row === undefined || row["held"] !== 0 || (row["parents"] !== 0 && digest !== forced)) continue;
-          this.#remove(digest, true);
-          gone.push(holdingOf(row));
+          const row = find.get(digest);
+          if (row === undefined || row["held"] !== 0 || gone.has(digest)) continue;
+          if (row["parents"] !== (lost.get(digest) ?? 0) && digest !== forced) continue;
+          gone.set(digest, holdingOf(row));
+          for (const { child } of children.all(digest)) {
+            const of = String(child) as Digest;
+            lost.set(of, (lost.get(of) ?? 0) + 1);
+          }
         }
+        // What is named is in no index of candidates: whoever names it goes after it, so that it never gets there.
+        for (const digest of [...gone.keys()].reverse()) this.#remove(digest, true);
       });
     } catch (error) {
       this.#inventory.recount();
       throw error;
     }
-    return gone;
+    return [...gone.values()];
   }
 
   #remove(digest: Digest, remember: boolean): void {

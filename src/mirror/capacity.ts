@@ -61,7 +61,8 @@ export function noRoom(refusal: string): Failure {
 export class Capacity {
   readonly #parts: CapacityParts;
   readonly #reservations = new Set<Reservation>();
-  #free = { bytes: 0, at: Number.NEGATIVE_INFINITY };
+  /** Nothing leaves for want of space before it was looked at. */
+  #free = { bytes: Number.POSITIVE_INFINITY, at: Number.NEGATIVE_INFINITY };
   /** All that was ever given back: what is given back while free space is looked at may be missing there. */
   #releasedBytes = 0;
   #told: string | undefined;
@@ -111,9 +112,9 @@ export class Capacity {
     this.#parts.health?.failed(cause);
   }
 
-  /** As of the last look at the file system. */
+  /** As of the last look at the file system; 0 before the first. */
   get freeBytes(): number {
-    return this.#free.bytes;
+    return Number.isFinite(this.#free.bytes) ? this.#free.bytes : 0;
   }
 
   get limits(): StoreLimits {

@@ -48,15 +48,15 @@ interface Leaving {
 }
 
 const MAX_CHUNK = 32;
-const MIN_CHUNK = 2;
+const MIN_CHUNK = 10;
 /** How long one transaction should take about. */
-const CHUNK_MS = 3;
+const CHUNK_MS = 5;
 const MAX_DISCARDS = 64;
 const MAX_NAMES = 5;
 
 export class Removal {
   readonly #parts: RemovalParts;
-  #chunk = 8;
+  #chunk = 10;
   #leavingBytes = 0;
 
   constructor(parts: RemovalParts) {
