@@ -3,13 +3,16 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { seededBytes } from "../kit/content.ts";
 import { getHashed } from "../kit/http.ts";
 import { makeImage, type TestImage } from "../kit/image.ts";
-import { TestMirror, type TestMirrorOptions } from "../kit/mirror.ts";
+import { TEST_WORKERS, TestMirror, type TestMirrorOptions } from "../kit/mirror.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 
 const KIB = 1024;
+/** Fronts tell once a second what was used. */
+const usesTold = () => sleep(TEST_WORKERS > 1 ? 1500 : 0);
 const imageOf = (seed: number, ...layers: (number | Buffer)[]) => makeImage({ seed, layers });
 
 interface Pulled {
@@ -68,6 +71,7 @@ test("what is new takes the place of the image that was used least, all of it, a
     await pull(mirror, "c", images.c);
     // Again: it is worth more now.
     await pull(mirror, "a", images.a);
+    await usesTold();
     const { verdicts } = await pull(mirror, "d", images.d);
     assert.ok(
       verdicts.every((verdict) => verdict.endsWith("stored")),
@@ -119,7 +123,7 @@ test("a large image that was never seen does not take the place of what is used 
   await withMirror(images, { config: { cache: { maxSize: "900KiB" } } }, async (mirror) => {
     for (let round = 0; round < 3; round += 1)
       for (const [at, image] of often.entries()) await pull(mirror, `o${at}`, image);
-    // Uses are written down some seconds later.
+    await usesTold();
     const { verdicts } = await pull(mirror, "huge", images.huge);
     assert.match(verdicts.at(-1) ?? "", /^fwd=bypass; detail=(admission|cache-full)$/);
     for (const image of often) assert.ok(!(await isGone(mirror, image)));
