@@ -7,7 +7,10 @@
  * This is LRFU (Lee et al., IEEE Transactions on Computers 50(12), 2001), its sum kept as a logarithm.
  */
 
-/** A use counts half after so long. */
+/**
+ * A use counts half after so long. On a day's trace (`bench day-trace`) 8, 24, 72 and 400 hours are within half a point of
+ * byte hit ratio of one another; what it decides is how long last week's images are held against today's.
+ */
 export const HALF_LIFE_MS = 24 * 60 * 60_000;
 
 /**

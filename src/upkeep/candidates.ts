@@ -2,7 +2,7 @@
  * What may leave the store, worth least first: a root with all that nothing else names, or holds.
  *
  * A unit is worth what the most used of its parts is; where a root's row says less, it is written down and met again in
- * its turn. What is in use never comes: open here, being filled in part, or asked for in the last seconds. What was used
+ * its turn. But what is used twice as much as the root was shared with images that are gone: it stays when that leaves. What is in use never comes: open here, being filled in part, or asked for in the last seconds. What was used
  * in the last minute comes only where that is wished.
  */
 import type { Clock } from "../base/clock.ts";
