@@ -90,7 +90,7 @@ export class Rescue {
         if (reader.destroyed) continue;
         if (relay?.covers(reader.position) !== true) {
           const reached = file === undefined ? 0 : Math.min(reader.position, file.visible());
-          hashedBytes = await hashUpTo(file, hash, hashedBytes, reached);
+          hashedBytes = await hashUpTo(file, hash, { from: hashedBytes, to: reached, wanted: () => !reader.destroyed });
           // He may have left meanwhile.
           if (reader.destroyed) continue;
           relay = this.#relays.open(subject, { start: hashedBytes, hash: hash.copy() });
@@ -105,12 +105,16 @@ export class Rescue {
   }
 }
 
-/** @returns how far it came: what cannot be read ends it. */
-async function hashUpTo(file: Follower | undefined, hash: Hash, from: number, to: number): Promise<number> {
+/** @returns how far it came: what cannot be read, or is not wanted any more, ends it. */
+async function hashUpTo(
+  file: Follower | undefined,
+  hash: Hash,
+  { from, to, wanted }: { readonly from: number; readonly to: number; wanted(): boolean },
+): Promise<number> {
   if (file === undefined || from >= to) return from;
   const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, to - from));
   let at = from;
-  while (at < to) {
+  while (at < to && wanted()) {
     let count: number;
     try {
       ({ bytesRead: count } = await readAsync(file.fd, buffer, 0, Math.min(buffer.length, to - at), at));
