@@ -115,7 +115,7 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
   const notices = new Notices<MirrorNotices>();
   const root = join(config.cache.dir, FORMAT);
   const database = openReader(root, (found) =>
-    notices.emit("storageTrouble", { message: damageText(found), cause: found }),
+    notices.emit("indexDamaged", { message: damageText(found), cause: found }),
   );
   const stored = DiskStore.reader(root);
   const repositories = new Repositories(database);

@@ -44,6 +44,8 @@ export interface MirrorNotices extends UpstreamNotices, DamageNotices {
   };
   /** The incident is over. */
   storageHealed: { readonly errno: string; readonly durationMs: number; readonly failures: number };
+  /** The file of the index turned out to be damaged; told once. The next start rebuilds it. */
+  indexDamaged: { readonly message: string; readonly cause: unknown };
   /** The index was damaged or gone, and another took its place; the text says what is lost and what to expect. */
   indexRecovered: { readonly message: string };
   /** Every file and every row of the index were compared. */

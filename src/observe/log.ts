@@ -10,6 +10,7 @@ import { type DestinationStream, type Logger, pino } from "pino";
 import pretty from "pino-pretty";
 import { isFailure } from "../base/failure.ts";
 import type { Notices } from "../base/notices.ts";
+import { isDamage } from "../meta/damage.ts";
 import { findDiskFault } from "../mirror/diskfaults.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { AccessLines } from "./accessline.ts";
@@ -167,8 +168,8 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("digestMismatch", (fact) => log.error(fact, "upstream sent other bytes than the digest says")),
     notices.on("staleServed", (fact) => log.debug(fact, "stale answer served")),
     notices.on("storageTrouble", ({ message, cause }) => {
-      // What the disk does is told once for each incident, below.
-      const level = findDiskFault(cause) === undefined ? "error" : "debug";
+      // What the disk does is told once for each incident, and a damaged index once, below.
+      const level = findDiskFault(cause) === undefined && !isDamage(cause) ? "error" : "debug";
       if (log.isLevelEnabled(level))
         log[level]({ problem: redact(message), err: errorFields(cause) }, "storage trouble");
     }),
@@ -178,6 +179,9 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     }),
     notices.on("storageHealed", ({ errno, durationMs, failures }) => {
       log.warn({ errno, durationMs: rounded(durationMs), failures }, "storage works again");
+    }),
+    notices.on("indexDamaged", ({ message, cause }) => {
+      log.error({ problem: redact(message), err: errorFields(cause) }, "index damaged");
     }),
     notices.on("indexRecovered", ({ message }) => log.warn({ problem: redact(message) }, "index rebuilt")),
     notices.on("indexReconciled", (fact) => {
@@ -221,7 +225,9 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     ),
     ...logTruth(log, notices),
     notices.on("backgroundFailed", ({ what, cause }) => {
-      log.warn({ work: redact(what), err: errorFields(cause) }, "background work failed");
+      const level = isDamage(cause) ? "debug" : "warn";
+      if (log.isLevelEnabled(level))
+        log[level]({ work: redact(what), err: errorFields(cause) }, "background work failed");
     }),
   ];
   return () => {

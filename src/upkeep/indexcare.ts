@@ -32,7 +32,7 @@ export class IndexCare {
 
   start(): void {
     const { index, notices, config } = this.#parts;
-    index.onDamage((cause) => notices.emit("storageTrouble", { message: damageText(cause), cause }));
+    index.onDamage((cause) => notices.emit("indexDamaged", { message: damageText(cause), cause }));
     if (index.recovery !== undefined) {
       notices.emit("indexRecovered", { message: recoveryText(index.recovery, config.offline) });
     }

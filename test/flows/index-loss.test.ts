@@ -3,14 +3,17 @@
  * know its files again.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createMirror, type Mirror } from "../../src/app.ts";
 import { isFailure } from "../../src/base/failure.ts";
 import { schema } from "../../src/config/schema.ts";
+import { Inventory } from "../../src/meta/inventory.ts";
+import { openIndex } from "../../src/meta/recovery.ts";
 import type { ReconciledFact } from "../../src/mirror/notices.ts";
+import { digestOf } from "../../src/oci/digest.ts";
 import { ManualClock } from "../kit/clock.ts";
 import { get } from "../kit/http.ts";
 import { makeImage, makeIndex, type TestImage } from "../kit/image.ts";
@@ -35,14 +38,25 @@ async function pull(url: string, tag: string, of: TestImage): Promise<number[]> 
 
 /** Its facts of the index, from the start on. */
 function watch() {
-  const told = { recovered: [] as string[], reconciled: [] as ReconciledFact[], trouble: [] as string[] };
+  const told = {
+    recovered: [] as string[],
+    damaged: [] as string[],
+    reconciled: [] as ReconciledFact[],
+    trouble: [] as string[],
+  };
   const observe = ({ notices }: Mirror) => {
     notices.on("indexRecovered", ({ message }) => told.recovered.push(message));
     notices.on("indexReconciled", (fact) => told.reconciled.push(fact));
+    notices.on("indexDamaged", ({ message }) => told.damaged.push(message));
     notices.on("storageTrouble", ({ message }) => told.trouble.push(message));
     notices.on("backgroundFailed", ({ what }) => told.trouble.push(what));
   };
   return { told, observe };
+}
+
+function openRooms(root: string) {
+  const opened = openIndex(root, false);
+  return { index: opened, inventory: new Inventory(opened.database) };
 }
 
 async function metric(mirror: TestMirror, name: string): Promise<number> {
@@ -127,7 +141,7 @@ test("without a backup a mirror whose index is gone serves as before, and counts
   const { told, observe } = watch();
   await using last = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: first.dir, observe });
   assert.deepEqual(await pull(last.url, "1", image), []);
-  assert.deepEqual(told, { recovered: [], reconciled: [], trouble: [] });
+  assert.deepEqual(told, { recovered: [], damaged: [], reconciled: [], trouble: [] });
 });
 
 testHere(
@@ -156,7 +170,7 @@ testHere(
     } finally {
       Object.assign(StatementSync.prototype, { get: ownGet, all: ownAll, run: ownRun });
     }
-    assert.equal(told.trouble.filter((message) => message.startsWith("the index is damaged")).length, 1);
+    assert.equal(told.damaged.length, 1);
     await mirror.mirror.stop();
     assert.deepEqual(await residueSince(baseline), []);
 
@@ -168,6 +182,39 @@ testHere(
     assert.ok(!readdirSync(join(mirror.dir, "v1")).includes("index.condemned"));
   },
 );
+
+test("an index whose file is cut while it is used costs no pull, in any process, and is rebuilt by the next start", async () => {
+  await using upstream = await TestUpstream.start();
+  const images = [1, 2, 3].map((seed) => makeImage({ seed, layers: [1000, 2000] }));
+  for (const [at, of] of images.entries()) upstream.shelves.add("library/demo", of, `${at}`);
+  await using dir = await makeTempDir("cut");
+  const root = join(dir.path, "v1");
+  await mkdir(root);
+  const { index: prepared, inventory } = openRooms(root);
+  // More than is held in memory of it.
+  const rows = [...Array(20_000).keys()].map((at) => digestOf(Buffer.from(`${at}`)));
+  inventory.addBlobs(rows.map((digest) => ({ digest, sizeBytes: 1, upstream: "docker.io", storedAt: 1 })));
+  prepared.close();
+  const { told, observe } = watch();
+  const options = { upstreams: { "docker.io": upstream }, dir: dir.path };
+  const mirror = await TestMirror.start({ ...options, observe });
+  try {
+    truncateSync(join(root, "index.sqlite"), 8192);
+    for (let round = 0; round < 2; round += 1) {
+      for (const [at, of] of images.entries()) assert.deepEqual(await pull(mirror.url, `${at}`, of), []);
+    }
+    // Told by the process that found it, which may be one that answers clients.
+    await mirror.until(() => readdirSync(root).includes("index.condemned"), "the damage was not noticed");
+    assert.ok(told.damaged.length <= 1);
+  } finally {
+    await mirror.mirror.stop();
+  }
+  const next = watch();
+  await using again = await TestMirror.start({ ...options, ...next });
+  assert.equal(next.told.recovered.length, 1);
+  for (const [at, of] of images.entries()) assert.deepEqual(await pull(again.url, `${at}`, of), []);
+  assert.deepEqual(next.told.damaged, []);
+});
 
 test("a cache directory with a newer format is refused, and nothing is made in it", async () => {
   await using dir = await makeTempDir("newer");

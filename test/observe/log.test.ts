@@ -18,6 +18,20 @@ function observed(level: LogSettings["level"] = "info") {
   return { lines, notices, end };
 }
 
+test("a damaged index is told once, and not by everybody who meets it", () => {
+  const { lines, notices } = observed();
+  const cause = Object.assign(new Error("database disk image is malformed"), { code: "ERR_SQLITE_ERROR", errcode: 11 });
+  notices.emit("indexDamaged", { message: "the index is damaged", cause });
+  for (let at = 0; at < 3; at += 1) {
+    notices.emit("storageTrouble", { message: "a permission could not be recorded", cause });
+    notices.emit("backgroundFailed", { what: "writing down what was used", cause });
+  }
+  assert.deepEqual(
+    lines.map(({ level, problem }) => [level, problem]),
+    [["error", "the index is damaged"]],
+  );
+});
+
 test("an answered request is one line with its fields", () => {
   const { lines, notices } = observed();
   notices.emit("answered", answeredFact());
