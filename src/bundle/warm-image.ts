@@ -24,6 +24,8 @@ export interface WarmImageParts {
 /** An image that is here, whole. */
 export interface WarmedImage {
   readonly digest: Digest;
+  /** All that it is made of. */
+  readonly parts: readonly Digest[];
   readonly manifests: number;
   readonly blobs: number;
   readonly fetchedBytes: number;
@@ -75,6 +77,7 @@ export class WarmImage {
     if (top === undefined || this.#failure !== undefined) throw this.#failure;
     return {
       digest: top.manifest.digest,
+      parts: [...this.#seen, ...this.#named],
       manifests: this.#seen.size,
       blobs: this.#named.size,
       fetchedBytes: this.#bytes.fetched,

@@ -270,6 +270,22 @@ test("without room an image is not kept, and has failed for that", async () => {
   assert.match(summary.failed[0]?.message ?? "", /^not kept: /);
 });
 
+test("what is said to be warm at the end is there, where there is no room for all of them", async () => {
+  await using upstream = await TestUpstream.start();
+  const tags = Array.from({ length: 6 }, (_, at) => `${at}`);
+  for (const tag of tags) {
+    upstream.shelves.add(REPOSITORY, makeImage({ seed: 80 + Number(tag), layers: [300_000] }), tag);
+  }
+  const config = { cache: { maxSize: 1_000_000 } };
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config });
+  const { summary } = await warm(mirror, { references: tags.map((tag) => `demo:${tag}`) });
+  const failed = new Set(summary.failed.map(({ reference }) => reference));
+  assert.ok(failed.size >= 3 && failed.size === summary.failed.length, [...failed].join());
+  assert.ok(summary.failed.every(({ message }) => message.startsWith("not kept: ")));
+  await upstream.close();
+  for (const tag of tags) if (!failed.has(`demo:${tag}`)) await pullsWithout(mirror, REPOSITORY, tag);
+});
+
 test("whoever leaves ends it at once, and the next one goes on where it was", async () => {
   await using upstream = await TestUpstream.start();
   const images = [1, 2, 3].map((seed) => makeImage({ seed: 50 + seed, layers: [50_000, 60_000] }));
