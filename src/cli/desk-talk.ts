@@ -78,8 +78,8 @@ export function deskOver(messenger: Messenger): Desk {
 async function* eventsIn(body: Readable): AsyncGenerator<ApiEvent> {
   for await (const line of linesIn(body)) {
     if (line === "") continue;
-    const event: unknown = JSON.parse(line);
-    if (!isEvent(event)) throw new Failure("unreachable", "the mirror's answer has a line that is no event");
+    const event = eventOf(line);
+    if (event === undefined) throw new Failure("unreachable", "the mirror's answer has a line that is no event");
     if (event.event === "failed") throw failureOf(event, 0);
     yield event;
     if (event.event === "done") return;
@@ -103,6 +103,15 @@ async function* linesIn(body: Readable): AsyncGenerator<string> {
     throw new Failure("unreachable", `the mirror broke off before the work was done: ${messageOf(error)}`);
   }
   if (rest !== "") yield rest;
+}
+
+function eventOf(line: string): ApiEvent | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return isEvent(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function isEvent(value: unknown): value is ApiEvent {

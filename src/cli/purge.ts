@@ -139,8 +139,9 @@ async function purge(input: object, desk: AtDesk["desk"]): Promise<Told> {
   for await (const event of desk.events("/api/v1/purge", input)) {
     if (event.event === "done")
       return { removed, kept, more, result: (event as unknown as { result: PurgeResult }).result };
-    const list: object[] = event.event === "removed" ? removed : kept;
-    if (list.length < MAX_TOLD) list.push(event);
+    const { event: kind, ...told } = event;
+    const list: object[] = kind === "removed" ? removed : kept;
+    if (list.length < MAX_TOLD) list.push(told);
     else more += 1;
   }
   throw new Failure("unreachable", "the mirror broke off before the work was done");

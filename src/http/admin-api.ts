@@ -44,7 +44,6 @@ export function createAdminApiListener({ answer, names }: AdminApiParts): Reques
     }
     const abort = new AbortController();
     response.once("close", () => abort.abort(new Failure("overloaded", "whoever asked has left")));
-    if (request.headers.expect?.toLowerCase() === "100-continue") response.writeContinue();
     const url = new URL(request.url ?? "/", "http://admin");
     answer({
       method: request.method ?? "GET",

@@ -70,11 +70,11 @@ export class Images {
       ),
       tree: database.prepare(
         `WITH RECURSIVE tree (digest) AS (SELECT ?1 UNION SELECT n.child FROM tree JOIN names n ON n.parent = tree.digest LIMIT ?2)
-         SELECT sum(b.size) AS bytes, count(*) AS blobs FROM tree JOIN blobs b ON b.digest = tree.digest`,
+         SELECT sum(b.size) AS bytes, count(*) AS blobs FROM tree CROSS JOIN blobs b ON b.digest = tree.digest`,
       ),
       ancestors: database.prepare(
         `WITH RECURSIVE up (digest) AS (SELECT ?1 UNION SELECT n.parent FROM up JOIN names n ON n.child = up.digest LIMIT ?2)
-         SELECT r.upstream, r.name, t.tag, t.digest FROM up JOIN tags t ON t.digest = up.digest JOIN repositories r ON r.id = t.repository LIMIT ?3`,
+         SELECT r.upstream, r.name, t.tag, t.digest FROM up CROSS JOIN tags t ON t.digest = up.digest CROSS JOIN repositories r ON r.id = t.repository LIMIT ?3`,
       ),
       stored: database.prepare(
         `SELECT b.digest, ${COLUMNS} FROM blobs b JOIN manifests m ON m.digest = b.digest WHERE b.digest = ?`,

@@ -20,7 +20,9 @@ export interface Pin {
   readonly digest: Digest | undefined;
 }
 
+/** In memory: where the rest of the file system is read-only, as in containers, there is no place for temporary files. */
 const SETUP = `
+  PRAGMA temp_store = MEMORY;
   CREATE TEMP TABLE holds (
     repository INTEGER NOT NULL,
     reference TEXT NOT NULL,
