@@ -123,7 +123,9 @@ function keeperOfTruth(parts: CareParts): Keeper {
 
 function traveller(parts: CareParts): Keeper {
   const relations = new Relations(parts.database);
-  return { operations: bundleOperations({ ...parts, relations, routing: parts.sources.routing }) };
+  const { maxSize, minFree } = parts.config.cache;
+  const limits = { maxBytes: typeof maxSize === "number" ? maxSize : undefined, minFreeBytes: minFree };
+  return { operations: bundleOperations({ ...parts, relations, limits, routing: parts.sources.routing }) };
 }
 
 function findRoute({ routing }: Sources, { upstream, repository }: Place): Route | undefined {

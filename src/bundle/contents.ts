@@ -9,6 +9,7 @@ import { Failure } from "../base/failure.ts";
 import { type Place, placeKey } from "../meta/repositories.ts";
 import { type Digest, isDigest } from "../oci/digest.ts";
 import { excerpt, type ImageName, nameText, parseImageName, parsePlaceKey } from "./names.ts";
+import { Turns } from "./turns.ts";
 
 export const CONTENTS_FILE = "contents.ndjson";
 const FORMAT = "wharfinger bundle";
@@ -43,7 +44,7 @@ export interface Contents {
   readonly unwanted: readonly Digest[];
 }
 
-export function encodeContents(contents: Contents): Buffer {
+export async function encodeContents(contents: Contents): Promise<Buffer> {
   const { createdAt, index, since } = contents;
   const references = contents.references.map((one) => ({
     reference: nameText(one),
@@ -74,12 +75,16 @@ export function encodeContents(contents: Contents): Buffer {
     ...pieces.sort((one, other) => compare(one.digest, other.digest)),
     ...[...contents.unwanted].sort().map((unwanted) => ({ unwanted })),
   ];
-  return Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const turns = new Turns();
+  const chunks: Buffer[] = [];
+  for (const line of lines) {
+    chunks.push(Buffer.from(`${JSON.stringify(line)}\n`));
+    await turns.pass();
+  }
+  return Buffer.concat(chunks);
 }
 
 const MAX_LINE = 256 * 1024;
-/** Lines that are read without letting anyone else have a turn. */
-const TURN_LINES = 2000;
 
 /** @throws Failure `corrupt`; `unsupported` for a format of a later version. */
 export async function parseContents(bytes: Buffer): Promise<Contents> {
@@ -96,10 +101,9 @@ export async function parseContents(bytes: Buffer): Promise<Contents> {
   const pieces: Piece[] = [];
   const unwanted: Digest[] = [];
   const seen = new Set<string>();
-  let count = 0;
+  const turns = new Turns();
   for (const line of lines) {
-    count += 1;
-    if (count % TURN_LINES === 0) await new Promise((resolve) => setImmediate(resolve));
+    await turns.pass();
     const object = objectOf(line);
     const key = String(object["reference"] ?? object["digest"] ?? object["unwanted"]);
     if (seen.has(key)) throw fault(`${excerpt(key)} is there twice`);

@@ -10,6 +10,7 @@ import type { Readable } from "node:stream";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Place } from "../meta/repositories.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
+import { parseManifest } from "../oci/manifest.ts";
 import { DOCKER_MANIFEST } from "../oci/mediatypes.ts";
 import { type ArchiveEntry, readArchive } from "./archive.ts";
 import { CONTENTS_FILE, type Contents, type Piece, parseContents } from "./contents.ts";
@@ -21,6 +22,7 @@ import { type RecordParts, record, recordName } from "./records.ts";
 import { type Resolved, resolveContents, resolveLayout } from "./resolve.ts";
 import { checkSignature, SIGNATURE_BYTES, SIGNATURE_FILE } from "./signature.ts";
 import { Spool } from "./spool.ts";
+import { filterInTurns } from "./turns.ts";
 
 export interface ImportParts extends IntakeParts, RecordParts {
   readonly store: IntakeParts["store"] & RecordParts["store"];
@@ -63,6 +65,9 @@ export interface ImportResult {
 const MAX_CONTENTS = 64 * 1024 * 1024;
 const MAX_DOCUMENT = 16 * 1024 * 1024;
 const MAX_DOCUMENTS_TOTAL = 128 * 1024 * 1024;
+/** Blobs that are taken several at a time, through memory. */
+const SMALL_BYTES = 256 * 1024;
+const MAX_UNDER_WAY = 16;
 /** What nobody asked for may be so large. */
 const MAX_STRAY = 1024 * 1024;
 
@@ -111,6 +116,9 @@ class Import {
   readonly #links = new Map<string, string>();
   /** The archive has shown that it has their bytes. */
   readonly #shown = new Set<Digest>();
+  /** Small blobs on their way into the store. */
+  readonly #underWay = new Set<Promise<void>>();
+  #failure: { readonly error: unknown } | undefined;
   #documentBytes = 0;
   #contentsBytes: Buffer | undefined;
   #signature: Buffer | undefined;
@@ -130,6 +138,7 @@ class Import {
 
   async take(entry: ArchiveEntry): Promise<void> {
     const { name } = entry;
+    if (this.#failure !== undefined) throw this.#failure.error;
     if (name === CONTENTS_FILE) {
       if (this.#begun || this.#contentsBytes !== undefined || this.#documents.size > 0) throw outOfOrder(name);
       this.#contentsBytes = await readWhole(entry, MAX_CONTENTS);
@@ -153,6 +162,8 @@ class Import {
   /** @throws Failure: nothing has a name then. */
   async finish(): Promise<ImportResult> {
     await this.#begin();
+    await Promise.all(this.#underWay);
+    if (this.#failure !== undefined) throw this.#failure.error;
     const resolved = await this.#resolve();
     const verified = this.#bundle !== undefined && this.#options.verifyKey !== undefined;
     await record(this.#parts, resolved.arrivals, (digest) => verified || this.#shown.has(digest));
@@ -172,12 +183,14 @@ class Import {
   }
 
   /** Takes back what was stored. */
-  undo(): Promise<void> {
-    return this.#intake.giveBack();
+  async undo(): Promise<void> {
+    await Promise.all(this.#underWay);
+    await this.#intake.giveBack();
   }
 
-  close(): Promise<void> {
-    return this.#spool.close();
+  async close(): Promise<void> {
+    await Promise.all(this.#underWay);
+    await this.#spool.close();
   }
 
   /** Before anything of the archive but its contents is looked at. */
@@ -195,7 +208,10 @@ class Import {
     this.#bundle = { contents, pieces: new Map(contents.pieces.map((piece) => [piece.digest, piece])) };
     this.#totalBytes = contents.pieces.reduce((sum, { carried, sizeBytes }) => sum + (carried ? sizeBytes : 0), 0);
     await this.#intake.checkRoom(
-      contents.pieces.filter(({ carried, digest, sizeBytes }) => carried && !this.#intake.has(digest, sizeBytes)),
+      await filterInTurns(
+        contents.pieces,
+        ({ carried, digest, sizeBytes }) => carried && !this.#intake.has(digest, sizeBytes),
+      ),
     );
   }
 
@@ -208,12 +224,31 @@ class Import {
     }
     if (this.#intake.has(digest, sizeBytes)) await this.#passOver(entry, digest);
     else {
-      const from = piece?.from ?? "";
-      await this.#intake.take({ digest, sizeBytes, from, name }, this.#counted(entry.chunks()));
-      this.#shown.add(digest);
+      const wanted = { digest, sizeBytes, from: piece?.from ?? "", name };
+      if (sizeBytes <= SMALL_BYTES) await this.#takeSmall(wanted, await readWhole(entry, SMALL_BYTES));
+      else {
+        await this.#intake.take(wanted, this.#counted(entry.chunks()));
+        this.#shown.add(digest);
+      }
     }
     this.#files.set(name, { digest, sizeBytes, isGzip: false });
     this.#told();
+  }
+
+  /** The disk makes each wait for its own sync: several small ones wait together. */
+  async #takeSmall(wanted: Parameters<Intake["take"]>[0], bytes: Buffer): Promise<void> {
+    while (this.#underWay.size >= MAX_UNDER_WAY) await Promise.race(this.#underWay);
+    this.#readBytes += bytes.length;
+    const work: Promise<void> = this.#intake
+      .take(wanted, once(bytes))
+      .then(
+        () => void this.#shown.add(wanted.digest),
+        (error: unknown) => {
+          this.#failure ??= { error };
+        },
+      )
+      .finally(() => this.#underWay.delete(work));
+    this.#underWay.add(work);
   }
 
   /**
@@ -301,7 +336,7 @@ class Import {
     for (const { manifest, repoTags } of images) {
       const digest = digestOf(manifest);
       await this.#takeBytes(manifest, SAVED_FILE);
-      for (const config of [JSON.parse(manifest.toString("utf8")).config.digest as string]) wanted.add(config);
+      for (const { digest: config } of parseManifest(manifest, DOCKER_MANIFEST).blobs) wanted.add(config);
       const one = { digest, sizeBytes: manifest.length, mediaType: DOCKER_MANIFEST };
       entries.push(
         ...(repoTags.length === 0 ? [[]] : repoTags.map((tag) => [tag])).map((names) => ({ ...one, names })),
@@ -313,11 +348,8 @@ class Import {
 
   async #takeBytes(bytes: Buffer, name: string): Promise<void> {
     const digest = digestOf(bytes);
-    async function* all() {
-      yield bytes;
-    }
     if (!this.#intake.has(digest, bytes.length)) {
-      await this.#intake.take({ digest, sizeBytes: bytes.length, from: "", name }, all());
+      await this.#intake.take({ digest, sizeBytes: bytes.length, from: "", name }, once(bytes));
     }
     this.#shown.add(digest);
   }
@@ -345,6 +377,10 @@ async function readWhole(entry: ArchiveEntry, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of entry.chunks()) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
 }
 
 function outOfOrder(name: string): Failure {

@@ -6,16 +6,22 @@
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Inventory } from "../meta/inventory.ts";
+import type { StoreLimits } from "../mirror/admission.ts";
 import type { Room } from "../mirror/capacity.ts";
-import type { Digest } from "../oci/digest.ts";
+import { type Digest, digestOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest, Lane } from "../store/blobstore.ts";
 
 export interface IntakeParts {
   readonly store: Pick<BlobStore, "has" | "ingest" | "remove" | "read" | "freeBytes">;
   readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob" | "bytes">;
-  readonly capacity: { reserve(sizeBytes: number, newcomer?: Newcomer): Promise<Room | string> };
+  readonly capacity: { reserve(sizeBytes: number, newcomer: Newcomer): Promise<Room | string> };
+  /** So that whoever has no room is told how much is missing; absent where nobody is. */
+  readonly limits?: StoreLimits;
   readonly clock: Clock;
 }
+
+/** Of what has no digest yet: that of nothing. */
+const NOBODY = digestOf(Buffer.alloc(0));
 
 /** What wants room, as eviction asks it. */
 export interface Newcomer {
@@ -85,14 +91,14 @@ export class Intake {
     if (first === undefined) return;
     const bytes = wanted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const room = await this.#parts.capacity.reserve(bytes, { digest: first.digest, upstream: first.from });
-    if (typeof room === "string") throw noRoomFor("what the bundle brings", bytes, room);
+    if (typeof room === "string") throw await this.#noRoomFor("what the bundle brings", bytes, room);
     room.release();
   }
 
   /** Room for what is no blob yet. @throws Failure `storage` */
   async room(sizeBytes: number): Promise<Room> {
-    const room = await this.#parts.capacity.reserve(sizeBytes);
-    if (typeof room === "string") throw noRoomFor("a layer on its way", sizeBytes, room);
+    const room = await this.#parts.capacity.reserve(sizeBytes, { digest: NOBODY, upstream: "" });
+    if (typeof room === "string") throw await this.#noRoomFor("a layer on its way", sizeBytes, room);
     return room;
   }
 
@@ -108,8 +114,20 @@ export class Intake {
 
   async #reserve({ digest, sizeBytes, from, name }: Parameters<Intake["take"]>[0]): Promise<Room> {
     const room = await this.#parts.capacity.reserve(sizeBytes, { digest, upstream: from });
-    if (typeof room === "string") throw noRoomFor(name, sizeBytes, room);
+    if (typeof room === "string") throw await this.#noRoomFor(name, sizeBytes, room);
     return room;
+  }
+
+  async #noRoomFor(what: string, sizeBytes: number, refusal: string): Promise<Failure> {
+    const { limits, inventory, store } = this.#parts;
+    const ofSize = limits?.maxBytes === undefined ? 0 : inventory.bytes + sizeBytes - limits.maxBytes;
+    const ofFree = limits === undefined ? 0 : limits.minFreeBytes + sizeBytes - (await store.freeBytes());
+    const missing = Math.max(ofSize, ofFree);
+    const lack = missing > 0 ? `, ${missing} more than there is room for` : "";
+    const advice = "free space, raise cache.maxSize, or purge what is not needed";
+    return new Failure("storage", `there is no room for ${what}: ${sizeBytes} bytes${lack} (${refusal}); ${advice}`, {
+      detail: { refusal, sizeBytes, missing },
+    });
   }
 
   async #write(
@@ -151,9 +169,4 @@ function explained(error: unknown, name: string): unknown {
   if (typeof detail === "object" && detail !== null && "truncated" in detail) return error;
   const why = /other content/.test(message) ? "does not match its digest" : "is not as long as it should be";
   return new Failure("corrupt", `${name} ${why}`, { cause: error, detail });
-}
-
-function noRoomFor(what: string, sizeBytes: number, refusal: string): Failure {
-  const message = `there is no room for ${what}: ${sizeBytes} bytes (${refusal}); free space, or raise cache.maxSize`;
-  return new Failure("storage", message, { detail: { refusal, sizeBytes } });
 }

@@ -13,6 +13,7 @@ import { type BundledReference, type Contents, encodeContents, type Piece } from
 import { encodeIndex } from "./layout.ts";
 import { type ImageName, nameText } from "./names.ts";
 import { companionTags, type ManifestNode, manifestsIn, missingIn, readTree, type TreeParts } from "./tree.ts";
+import { Turns } from "./turns.ts";
 
 export interface PlanParts extends TreeParts {
   readonly tags: Pick<Tags, "find">;
@@ -50,7 +51,9 @@ interface Found {
 export async function planBundle(parts: PlanParts, request: BundleRequest): Promise<BundlePlan> {
   const found: Found[] = [];
   const lacking: Lack[] = [];
+  const turns = new Turns();
   for (const name of unique(request.references)) {
+    await turns.pass();
     const one = await findImage(parts, name, request.platforms);
     if ("why" in one) lacking.push(one);
     else found.push(one);
@@ -60,7 +63,7 @@ export async function planBundle(parts: PlanParts, request: BundleRequest): Prom
   const references = all.map(
     ({ name, tree, checkedAt }): BundledReference => ({ ...name, digest: tree.digest, checkedAt }),
   );
-  const pieces = collect(parts, all, request.have);
+  const pieces = await collect(parts, all, request.have);
   const unwanted = new Set(
     all.flatMap(({ tree }) => manifestsIn(tree).flatMap((node) => node.unwanted.map(({ digest }) => digest))),
   );
@@ -76,7 +79,7 @@ export async function planBundle(parts: PlanParts, request: BundleRequest): Prom
   };
   return {
     contents,
-    contentsBytes: encodeContents(contents),
+    contentsBytes: await encodeContents(contents),
     indexBytes,
     carried: pieces.filter(({ carried }) => carried).sort(byKindAndDigest),
   };
@@ -122,7 +125,8 @@ async function findCompanions(parts: PlanParts, found: readonly Found[]): Promis
   return [...companions.values()];
 }
 
-function collect(parts: PlanParts, all: readonly Found[], have: ReadonlySet<Digest>): Piece[] {
+async function collect(parts: PlanParts, all: readonly Found[], have: ReadonlySet<Digest>): Promise<Piece[]> {
+  const turns = new Turns();
   const found = new Map<Digest, { piece: Omit<Piece, "places">; places: Map<string, Place> }>();
   const add = (place: Place, digest: Digest, sizeBytes: number, mediaType: string | undefined) => {
     const known = found.get(digest);
@@ -141,6 +145,7 @@ function collect(parts: PlanParts, all: readonly Found[], have: ReadonlySet<Dige
     for (const node of manifestsIn(tree)) {
       add(name.place, node.digest, node.sizeBytes, node.mediaType);
       for (const blob of node.blobs) add(name.place, blob.digest, blob.sizeBytes, undefined);
+      await turns.pass();
     }
   }
   return [...found.values()].map(({ piece, places }) => ({ ...piece, places: [...places.values()] }));

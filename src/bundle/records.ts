@@ -17,6 +17,7 @@ import { type ManifestContent, parseManifest } from "../oci/manifest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
 import { digestName, type ImageName, nameText } from "./names.ts";
+import { filterInTurns, Turns } from "./turns.ts";
 
 export interface RecordParts {
   readonly store: Pick<BlobStore, "read">;
@@ -70,10 +71,14 @@ export async function record(
   isVouchedFor: (digest: Digest) => boolean,
 ): Promise<void> {
   for (const arrival of arrivals) {
-    const lent = arrival.pieces.filter(({ digest }) => !isVouchedFor(digest) && !isReadable(parts, arrival, digest));
+    const lent = await filterInTurns(
+      arrival.pieces,
+      ({ digest }) => !isVouchedFor(digest) && !isReadable(parts, arrival, digest),
+    );
     if (lent.length > 0) throw notVouchedFor(arrival.place, lent[0]?.digest, lent.length);
   }
   const { inventory, graph, clock } = parts;
+  const turns = new Turns();
   for (const { place, documents, pieces } of arrivals) {
     for (let at = 0; at < pieces.length; at += TURN) {
       const some = pieces.slice(at, at + TURN);
@@ -85,23 +90,19 @@ export async function record(
         place,
         some.map(({ digest, sizeBytes }): Reachable => ({ digest, sizeBytes, confirmed: isVouchedFor(digest) })),
       );
-      await turn();
+      await turns.pass();
     }
-    for (const [at, { digest, content }] of documents.entries()) {
+    for (const { digest, content } of documents) {
       const children = [...content.manifests, ...content.blobs].map((child) => child.digest);
       const mediaType = inventory.findMediaType(digest) ?? content.mediaType;
       inventory.addManifest(digest, mediaType, { children, subject: content.subject?.digest });
-      if (at % TURN === TURN - 1) await turn();
+      await turns.pass();
     }
   }
 }
 
-/** Rows that are written without letting anyone else have a turn. */
-const TURN = 200;
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
+/** Rows of one transaction. */
+const TURN = 100;
 
 /**
  * Has a tag name a digest, unless the upstream has said something else later.

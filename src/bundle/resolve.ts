@@ -10,6 +10,7 @@ import type { Contents, Piece } from "./contents.ts";
 import type { LayoutEntry } from "./layout.ts";
 import { excerpt, findFullName, type ImageName, nameText } from "./names.ts";
 import { type Arrival, type RecordParts, readDocument, type StoredDocument } from "./records.ts";
+import { filterInTurns, Turns } from "./turns.ts";
 
 export interface NamedDigest {
   readonly name: ImageName;
@@ -30,7 +31,7 @@ export interface ResolveParts extends Pick<RecordParts, "store" | "inventory"> {
 
 /** @throws Failure `corrupt` where a bundle is not what it says; `unknown` where the other bundle is not here. */
 export async function resolveContents(parts: ResolveParts, contents: Contents): Promise<Resolved> {
-  const missing = contents.pieces.filter(({ digest, sizeBytes }) => !parts.has(digest, sizeBytes));
+  const missing = await filterInTurns(contents.pieces, ({ digest, sizeBytes }) => !parts.has(digest, sizeBytes));
   const lost = missing.filter(({ carried }) => carried);
   if (lost.length > 0) throw new Failure("corrupt", `the bundle lacks ${some(lost)} that it says it carries`);
   if (missing.length > 0) {
@@ -42,8 +43,10 @@ export async function resolveContents(parts: ResolveParts, contents: Contents): 
   }
   const listed = new Set([...contents.unwanted, ...contents.pieces.map(({ digest }) => digest)]);
   const documents = new Map<Digest, StoredDocument>();
+  const turns = new Turns();
   for (const { digest, mediaType } of contents.pieces) {
     if (mediaType === undefined) continue;
+    await turns.pass();
     const document = await readDocument(parts, digest, mediaType);
     const stray = namedBy(document).find((named) => !listed.has(named));
     if (stray !== undefined)

@@ -17,6 +17,7 @@ import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { manifestsFor, type Platform } from "../oci/platform.ts";
 import { parseTag, type Tag } from "../oci/reference.ts";
+import { Turns } from "./turns.ts";
 
 export interface BlobNode {
   readonly digest: Digest;
@@ -72,6 +73,7 @@ class Walk {
   readonly #place: Place;
   readonly #options: TreeOptions;
   readonly #seen = new Map<Digest, ManifestNode>();
+  readonly #turns = new Turns();
 
   constructor(parts: TreeParts, place: Place, options: TreeOptions) {
     this.#parts = parts;
@@ -92,6 +94,7 @@ class Walk {
 
   async #read(named: Descriptor, depth: number): Promise<ManifestNode> {
     const { digest, platform } = named;
+    await this.#turns.pass();
     const stored = this.#mayRead(digest) ? await this.#parts.shelf.find(digest) : undefined;
     if (stored === undefined) {
       const nothing = { manifests: [], blobs: [], unwanted: [], referrers: [] };

@@ -1,6 +1,7 @@
 /** A store with its index and nothing in front of it, as the commands see it where no mirror runs. */
 import { Relations } from "../../src/meta/relations.ts";
 import type { Place } from "../../src/meta/repositories.ts";
+import type { StoreLimits } from "../../src/mirror/admission.ts";
 import { Capacity } from "../../src/mirror/capacity.ts";
 import { Shelf } from "../../src/mirror/shelf.ts";
 import type { Digest } from "../../src/oci/digest.ts";
@@ -21,6 +22,7 @@ export class Stage {
   readonly clock: ManualClock;
   readonly capacity: Capacity;
   readonly shelf: Shelf;
+  readonly limits: StoreLimits;
 
   private constructor(dir: TempDir, store: DiskStore, maxBytes: number | undefined) {
     this.dir = dir;
@@ -31,7 +33,8 @@ export class Stage {
     const { inventory, graph } = this.rooms;
     const { clock } = this;
     const { notices } = recorded("storageTrouble");
-    this.capacity = new Capacity({ store, inventory, limits: { maxBytes, minFreeBytes: 0 }, clock, notices });
+    this.limits = { maxBytes, minFreeBytes: 0 };
+    this.capacity = new Capacity({ store, inventory, limits: this.limits, clock, notices });
     this.shelf = new Shelf({ store, capacity: this.capacity, inventory, graph, clock, notices });
   }
 
@@ -41,8 +44,8 @@ export class Stage {
   }
 
   get parts() {
-    const { relations, shelf, store, clock, capacity } = this;
-    return { ...this.rooms, relations, shelf, store, clock, capacity };
+    const { relations, shelf, store, clock, capacity, limits } = this;
+    return { ...this.rooms, relations, shelf, store, clock, capacity, limits };
   }
 
   /** Stores what an upstream would have served. @param without blobs that were never pulled. */
