@@ -163,6 +163,16 @@ test("of and into a mirror that runs, as a directory that others read; what nobo
   const again = await wharfinger("import", out, "--json", "--config", await running(other, "there"));
   assert.equal(JSON.parse(again.stdout).taken.blobs, 0);
   assert.deepEqual(await other.partials(), []);
+
+  // What was asked for before it came is served as soon as it is there, by every process.
+  await using third = await TestMirror.start({ upstreams: { "docker.io": upstream }, config: { offline: true } });
+  const path = `${third.url}/v2/library/demo/manifests/1`;
+  assert.equal((await get(path)).status, 404);
+  assert.equal((await wharfinger("import", out, "--config", await running(third, "third"), "--quiet")).code, 0);
+  for (let round = 0; round < 4; round += 1) assert.deepEqual((await get(path)).body, index.manifest);
+  for (const digest of amd.blobs.keys()) {
+    assert.equal((await get(`${third.url}/v2/library/demo/blobs/${digest}`)).status, 200);
+  }
 });
 
 test("a mirror whose file has rotted ends the export, and no file is left", async () => {

@@ -3,7 +3,7 @@
  * while no upstream can be reached.
  */
 import { strict as assert } from "node:assert";
-import { mkdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -13,7 +13,7 @@ import { EXPECTED_LINE, makeRunnableIndex } from "./images.ts";
 import { Mirror } from "./mirror.ts";
 import { Origin } from "./origin.ts";
 import { attempt, run } from "./processes.ts";
-import { findProgram, needs } from "./programs.ts";
+import { findProgram, needs, type Program } from "./programs.ts";
 
 const MAIN = process.env["WHARFINGER_E2E_MAIN"] ?? join(import.meta.dirname, "../../src/cli/main.ts");
 const CLIENTS: readonly ClientKind[] = [dockerd, containerd, podman];
@@ -24,6 +24,18 @@ const options = needs(["skopeo", "docker-registry", "busybox", ...CLIENTS.flatMa
 /** The command, on the cache of one side. */
 function wharfinger(dir: string, ...args: string[]) {
   return run(process.execPath, [MAIN, ...args, "--config", join(dir, "wharfinger.yaml")]);
+}
+
+/** What the client itself writes of an image that it has; false for clients that are not asked. */
+async function save(kind: ClientKind, clientDir: string, reference: string, archive: string): Promise<boolean> {
+  const find = (program: Program) => findProgram(program) ?? program;
+  if (kind === dockerd) {
+    await run(find("docker"), ["-H", `unix://${join(clientDir, "docker.sock")}`, "save", "-o", archive, reference]);
+    return true;
+  }
+  if (kind !== containerd) return false;
+  await run(find("ctr"), ["-a", join(clientDir, "containerd.sock"), "images", "export", archive, reference]);
+  return true;
 }
 
 /** Where the upstream seems to be, on the other side: whoever connects is counted. */
@@ -163,6 +175,19 @@ test(
             await client.pull(reference);
             assert.equal((await client.run(reference)).trim(), EXPECTED_LINE);
           }
+          const archive = join(dir.path, `${kind.name}.tar`);
+          if (!(await save(kind, clientDir, references[0] ?? "", archive))) return;
+          const own = join(dir.path, `of-${kind.name}`);
+          await mkdir(own);
+          const nowhere = {
+            listen: "127.0.0.1:0",
+            admin: { listen: "127.0.0.1:0" },
+            cache: { dir: join(own, "cache") },
+          };
+          await writeFile(join(own, "wharfinger.yaml"), JSON.stringify(nowhere));
+          const { stdout } = await wharfinger(own, "import", archive);
+          assert.match(stdout, /^docker\.io\/library\/one:1 {2}sha256:/);
+          await wharfinger(own, "export", "one:1", "--platform", "linux/amd64", "-o", join(own, "layout"));
         } finally {
           await client.stop();
         }
