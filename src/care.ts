@@ -122,10 +122,9 @@ function keeperOfTruth(parts: CareParts): Keeper {
 }
 
 function traveller(parts: CareParts): Keeper {
+  const { capacity, sources } = parts;
   const relations = new Relations(parts.database);
-  const { maxSize, minFree } = parts.config.cache;
-  const limits = { maxBytes: typeof maxSize === "number" ? maxSize : undefined, minFreeBytes: minFree };
-  return { operations: bundleOperations({ ...parts, relations, limits, routing: parts.sources.routing }) };
+  return { operations: bundleOperations({ ...parts, relations, limits: capacity.limits, routing: sources.routing }) };
 }
 
 function findRoute({ routing }: Sources, { upstream, repository }: Place): Route | undefined {
