@@ -193,6 +193,29 @@ test("a mirror whose file has rotted ends the export, and no file is left", asyn
   assert.deepEqual(await readdir(dir.path), ["here"]);
 });
 
+test("an import that there is no room for says how much is missing, and nothing that is pinned leaves for it", async () => {
+  await using dir = await makeTempDir("travel");
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/kept", makeImage({ seed: 8, layers: [700_000] }), "1");
+  upstream.shelves.add("library/demo", index, "1");
+  const here = await side(join(dir.path, "here"), { upstream: upstream.url });
+  const bundle = join(dir.path, "bundle.tar");
+  assert.equal((await wharfinger("warm", "demo:1", "--config", here, "--quiet")).code, 0);
+  assert.equal((await wharfinger("export", "demo:1", "-o", bundle, "--config", here)).code, 0);
+  const cache = { dir: join(dir.path, "there", "cache"), minFree: 0, maxSize: "1MiB" };
+  const there = await side(join(dir.path, "there"), { upstream: upstream.url, more: { cache } });
+  assert.equal((await wharfinger("warm", "kept:1", "--config", there, "--quiet")).code, 0);
+  assert.equal((await wharfinger("pin", "kept:1", "--config", there)).code, 0);
+  const failed = await wharfinger("import", bundle, "--config", there);
+  assert.equal(failed.code, 1);
+  assert.match(
+    failed.stderr,
+    /there is no room for what the bundle brings: 90\d{4} bytes, [56]\d{5} more than there is room for/,
+  );
+  assert.equal((await wharfinger("export", "kept:1", "-o", join(dir.path, "kept.tar"), "--config", there)).code, 0);
+  assert.equal((await filesUnder(join(cache.dir, "v1", "blobs"))).length, 3);
+});
+
 test("bad usage is told before anything is done", async () => {
   await using dir = await makeTempDir("travel");
   const config = await side(join(dir.path, "here"));
