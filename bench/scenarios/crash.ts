@@ -51,6 +51,7 @@ export const crash: Scenario = {
     /** By whether there was anything in the cache. */
     const emptyMs: number[] = [];
     const killedMs: number[] = [];
+    const busySeconds: number[] = [];
     let damaged = 0;
     let hashed = 0;
     for (let round = 1; round <= rounds; round += 1) {
@@ -59,6 +60,7 @@ export const crash: Scenario = {
       const tookMs = performance.now() - startedAt;
       readyMs.push(tookMs);
       (round % ROUNDS_WITH_ONE_CACHE === 1 ? emptyMs : killedMs).push(tookMs);
+      busySeconds.push(mirror.daemon.cpuSeconds());
       crowd.meet(mirror);
       await sleep(between(LIFE_MS));
       await mirror.daemon.kill();
@@ -79,6 +81,7 @@ export const crash: Scenario = {
     bench.find("rounds", rounds, { digits: 0 });
     bench.find("longest start, ms", Math.max(...readyMs), { digits: 0, bar: atMost(2000) });
     bench.find("99th percentile of starts, ms", percentile(readyMs, 0.99), { digits: 0, note: longest });
+    bench.find("processor time of a start, s", busySeconds);
     const ratio = percentile(killedMs, 0.5) / percentile(emptyMs, 0.5);
     bench.find("start after a kill ÷ start with an empty cache", ratio, { note: "medians" });
     bench.find("bodies that came whole", crowd.right, { digits: 0, note: `${crowd.broken} were cut by the kill` });
