@@ -14,6 +14,7 @@ import { Singleflight } from "../base/singleflight.ts";
 import type { Graph } from "../meta/graph.ts";
 import { type Place, tagKey } from "../meta/repositories.ts";
 import type { TagEntry, Tags } from "../meta/tags.ts";
+import { findTagSubject } from "../oci/cosign.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import { failureOfBudget } from "../upstream/exchange/trouble.ts";
@@ -341,6 +342,8 @@ export class LocalOrigin implements Origin {
     this.#record("a tag could not be recorded", () => {
       const said = tags.find(route, tag)?.checkedAt ?? checkedAt;
       if (said <= checkedAt || said > clock.now()) tags.put(route, tag, manifest.digest, checkedAt);
+      const subject = findTagSubject(tag);
+      if (subject !== undefined) shelf.attach(manifest, subject);
     });
   }
 

@@ -139,6 +139,11 @@ export class Shelf {
     }
   }
 
+  /** By its tag it is about another manifest: where that is stored, it leaves with it. */
+  attach(manifest: ShelvedManifest, subject: Digest): void {
+    this.#parts.inventory.addManifest(manifest.digest, manifest.mediaType, { children: [], subject });
+  }
+
   #link(place: Place, manifest: ShelvedManifest, confirmed: boolean): void {
     const content = parseManifest(manifest.bytes, manifest.mediaType);
     const self: Reachable = { digest: manifest.digest, sizeBytes: manifest.bytes.length, confirmed };

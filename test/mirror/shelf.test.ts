@@ -203,3 +203,42 @@ test("a database in trouble keeps nobody from a manifest that is already here", 
     used.link(place("docker.io", "team/other"), manifest, true);
     assert.equal(troubles.length, 1);
   }));
+
+test("what is forgotten is linked anew when it comes again", () =>
+  withScene(async ({ shelf, graph, database }) => {
+    const shelved = shelf();
+    const { manifest } = await shelved.keep(app, SERVED, DIGEST);
+    database.exec("DELETE FROM reachable");
+    shelved.link(app, manifest, true);
+    assert.equal(graph.findReachable(app, digest("layer")), undefined, "it is remembered as linked");
+    shelved.forget(DIGEST);
+    assert.equal(shelved.peek(DIGEST), undefined);
+    shelved.link(app, manifest, true);
+    assert.ok(graph.findReachable(app, digest("layer")));
+  }));
+
+test("what is stored already is kept in a full store too, and what is not is served and not kept", () =>
+  withScene(async ({ store, inventory, graph }) => {
+    const { notices } = recorded("storageTrouble");
+    const clock = new ManualClock();
+    const capacityOf = (maxBytes: number) =>
+      new Capacity({ store, inventory, limits: { maxBytes, minFreeBytes: 0 }, clock, notices });
+    const shelfOf = (maxBytes: number) =>
+      new Shelf({ store, capacity: capacityOf(maxBytes), inventory, graph, clock, notices });
+    assert.equal((await shelfOf(10).keep(app, SERVED, DIGEST)).kept, false);
+    assert.equal((await shelfOf(MANIFEST.length).keep(app, SERVED, DIGEST)).kept, true);
+    assert.equal((await shelfOf(10).keep(place("docker.io", "team/other"), SERVED, DIGEST)).kept, true);
+    assert.ok(graph.findReachable(place("docker.io", "team/other"), DIGEST));
+  }));
+
+test("a signature that its tag says the subject of leaves with that", () =>
+  withScene(async ({ shelf, inventory, database }) => {
+    const shelved = shelf();
+    const { manifest } = await shelved.keep(app, SERVED, DIGEST);
+    shelved.attach(manifest, digest("image"));
+    const parents = () => database.prepare("SELECT parents FROM blobs WHERE digest = ?").get(DIGEST)?.["parents"];
+    assert.equal(parents(), 0, "its subject is not stored");
+    inventory.addBlob(digest("image"), 1, "docker.io", 0);
+    shelved.attach(manifest, digest("image"));
+    assert.equal(parents(), 1);
+  }));
