@@ -212,3 +212,23 @@ test("troubles name the account, an endpoint's silence its reason, and an accoun
     ],
   );
 });
+
+test("what is evicted is told image by image, and of a large sweep the rest in one line", () => {
+  const { lines, notices } = observed();
+  const fact = { upstream: "docker.io", digest: "sha256:a", names: [], blobs: 2, bytes: 10, lastUsedAt: 0, hits: 1 };
+  const evict = (images: number) => {
+    for (let at = 0; at < images; at += 1) notices.emit("evicted", { reason: "size", ...fact });
+    notices.emit("evictionEnded", { reason: "size", images, blobs: 2 * images, bytes: 10 * images, durationMs: 1.234 });
+  };
+  evict(3);
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ["evicted", "evicted", "evicted"],
+  );
+  assert.equal(lines[0]?.["lastUsedAt"], "1970-01-01T00:00:00.000Z");
+  lines.length = 0;
+  evict(250);
+  assert.equal(lines.length, 101);
+  const { msg, untold, images, bytes } = lines.at(-1) ?? {};
+  assert.deepEqual({ msg, untold, images, bytes }, { msg: "many were evicted", untold: 150, images: 250, bytes: 2500 });
+});
