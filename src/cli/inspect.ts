@@ -11,7 +11,7 @@ import { type Given, invalid } from "./flags.ts";
 import { gridText } from "./grid.ts";
 import { columns, plain, spanText } from "./wording.ts";
 
-const SUMMARY = "Show one image: platforms, layers, who else needs them, signatures, freshness, pins";
+const SUMMARY = "Show one image: platforms, layers and who else needs them, signatures, pins";
 
 export const inspectCommand: Command = {
   usage: "inspect <ref>",

@@ -67,7 +67,7 @@ function judgeOperation(method: string, operation: Described, ids: Set<string>):
   assert.match(operation.operationId, /^[a-z][A-Za-z0-9]+$/);
   assert.ok(!ids.has(operation.operationId), `two operations are ${operation.operationId}`);
   ids.add(operation.operationId);
-  assert.match(operation.summary, /^[A-Z].*[^.]$/, operation.operationId);
+  assert.match(operation.summary, /^[A-Z].{5,200}$/, operation.operationId);
   for (const parameter of operation.parameters ?? []) {
     assert.equal(parameter.in, "query");
     assert.equal(typeof parameter.schema, "object");

@@ -138,3 +138,22 @@ test("nonsense is refused, and changes nothing", async () => {
   }
   assert.deepEqual(await ask(mirror, "/api/v1/pins"), { pins: [] });
 });
+
+test("a full cache lets go of everything but what is pinned", async () => {
+  await using dir = await makeTempDir("pins");
+  await using upstream = await TestUpstream.start();
+  const kept = makeImage({ seed: 50 });
+  const others = [51, 52, 53, 54, 55].map((seed) => makeImage({ seed }));
+  upstream.shelves.add("library/kept", kept, "1");
+  for (const [at, image] of others.entries()) upstream.shelves.add("library/other", image, `${at}`);
+  const config = { cache: { maxSize: 1_000_000 } };
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, config, dir: dir.path });
+  await pull(mirror, "library/kept", kept, "1");
+  await command(dir.path, ["pin", "kept:1"]);
+  for (const [at, image] of others.entries()) await pull(mirror, "library/other", image, `${at}`);
+  const { images } = await ask<ImagesAnswer>(mirror, "/api/v1/images");
+  assert.ok(images.length < 1 + others.length, "something left");
+  upstream.forgetRequests();
+  await pull(mirror, "library/kept", kept, "1");
+  assert.equal(upstream.count({ method: "GET" }), 0);
+});
