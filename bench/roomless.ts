@@ -20,6 +20,8 @@ export interface RoomlessOptions {
   readonly workers: number;
 }
 
+/** What is measured here is not how soon it starts. */
+const READY_MS = 60_000;
 const MAIN = join(import.meta.dirname, "../dist/cli/main.js");
 
 export class RoomlessMirror {
@@ -64,7 +66,8 @@ export class RoomlessMirror {
     const daemon = new Daemon({ name, dir, command: unshare, args });
     const mirror = new RoomlessMirror(daemon, port, adminPort, mount);
     try {
-      await daemon.until(async () => (await get(`http://127.0.0.1:${adminPort}/readyz`)).status === 200);
+      const ready = async () => (await get(`http://127.0.0.1:${adminPort}/readyz`)).status === 200;
+      await daemon.until(ready, READY_MS);
     } catch (error) {
       await daemon.stop();
       const text = String(error);
