@@ -9,9 +9,7 @@ import type { Command } from "./command.ts";
 import { deskFlags, runAtDesk } from "./desk-command.ts";
 import { doctor } from "./doctor.ts";
 import { DOCTOR_COMMAND, DOCTOR_SUMMARY, doctorFlags } from "./doctor-options.ts";
-import { EXPORT } from "./export.ts";
 import { describeExport, EXPORT_COMMAND, EXPORT_SUMMARY } from "./export-options.ts";
-import { IMPORT } from "./import.ts";
 import { describeImport, IMPORT_COMMAND, IMPORT_SUMMARY } from "./import-options.ts";
 import { inspectCommand } from "./inspect.ts";
 import { lsCommand } from "./ls.ts";
@@ -50,14 +48,15 @@ export const COMMANDS: readonly Command[] = [
     usage: EXPORT_COMMAND,
     summary: EXPORT_SUMMARY,
     flags: (command) => describeExport(deskFlags(command)),
-    run: (given, world) => runAtDesk(EXPORT, given, world),
+    // What writes and reads bundles is loaded by whoever wants one.
+    run: async (given, world) => runAtDesk((await import("./export.ts")).EXPORT, given, world),
     json: "alone before words",
   },
   {
     usage: IMPORT_COMMAND,
     summary: IMPORT_SUMMARY,
     flags: (command) => describeImport(deskFlags(command)),
-    run: (given, world) => runAtDesk(IMPORT, given, world),
+    run: async (given, world) => runAtDesk((await import("./import.ts")).IMPORT, given, world),
     json: "alone before words",
   },
 ];
