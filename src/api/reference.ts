@@ -3,8 +3,7 @@
  */
 import * as z from "zod";
 import { isFailure } from "../base/failure.ts";
-import { DOCKER_HUB } from "../config/registry-name.ts";
-import { findOfficial, parseImageName } from "../load/place.ts";
+import { parseImageName } from "../bundle/names.ts";
 import type { Place } from "../meta/repositories.ts";
 import { type Reference, referenceText } from "../oci/reference.ts";
 
@@ -15,9 +14,7 @@ export interface NamedImage {
 
 /** `alpine`, `alpine:3.20`, `ghcr.io/owner/app@sha256:…`. @throws Failure `invalid` */
 export function parseNamedImage(text: string): NamedImage {
-  const written = parseImageName(text);
-  const { registry = DOCKER_HUB, repository, reference } = findOfficial(written) ?? written;
-  return { place: { upstream: registry, repository }, reference };
+  return parseImageName(text);
 }
 
 export function imageText({ place, reference }: NamedImage): string {

@@ -16,7 +16,7 @@ import { readPossession } from "../bundle/inventory.ts";
 import { nameText } from "../bundle/names.ts";
 import { type PassedBundle, passBundle } from "../bundle/passing.ts";
 import { parsePrivateKey } from "../bundle/signature.ts";
-import { bytesText } from "../load/wording.ts";
+import { bytesText } from "../config/figures.ts";
 import { digestOf } from "../oci/digest.ts";
 import type { AtDesk, DeskCommand } from "./desk-command.ts";
 import { EXIT } from "./exit.ts";

@@ -9,7 +9,7 @@ import { systemClock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/failure.ts";
 import { packDirectory } from "../bundle/directory.ts";
 import { parsePublicKey } from "../bundle/signature.ts";
-import { bytesText } from "../load/wording.ts";
+import { bytesText } from "../config/figures.ts";
 import type { AtDesk, DeskCommand } from "./desk-command.ts";
 import { memberOf } from "./desk-talk.ts";
 import { EXIT } from "./exit.ts";

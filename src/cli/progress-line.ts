@@ -4,7 +4,7 @@
  * The invariant: a line is never wider than it may be, so that it never wraps. What there is no room for is left out, the
  * bar first, the name last.
  */
-import { bytesText } from "../load/wording.ts";
+import { bytesText } from "../config/figures.ts";
 import { plain, spanText } from "./wording.ts";
 
 /** How far something has come. */

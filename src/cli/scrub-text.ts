@@ -2,7 +2,7 @@
  * What `wharfinger scrub` says. Pure.
  */
 import type { ScrubResult } from "../api/scrub.ts";
-import { bytesText, countText } from "../load/wording.ts";
+import { bytesText, countText } from "../config/figures.ts";
 import type { DamageFact } from "../mirror/damage.ts";
 import { plain, spanText } from "./wording.ts";
 

@@ -4,7 +4,7 @@
 
 import { Failure, type FailureKind } from "../base/failure.ts";
 import type { WarmEvent, WarmSummary } from "../bundle/warm.ts";
-import { bytesText } from "../load/wording.ts";
+import { bytesText } from "../config/figures.ts";
 import { EXIT, exitCodeOf } from "./exit.ts";
 import { plain, spanText } from "./wording.ts";
 

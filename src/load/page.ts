@@ -2,10 +2,12 @@
  * A report as one HTML file: figures, charts, tables. Nothing is loaded from anywhere, nothing runs, and everything
  * that came from outside is escaped.
  */
+
+import { bytesText, countText, durationText, rateText } from "../config/figures.ts";
 import { escaped, lineChart, rangeChart } from "./chart.ts";
 import type { Report } from "./report.ts";
 import type { Point, Timing } from "./tally.ts";
-import { bytesText, countText, durationText, rateText, TIMING_NAMES } from "./wording.ts";
+import { TIMING_NAMES } from "./wording.ts";
 
 export function reportPage(report: Report): string {
   const asked = report.arguments;

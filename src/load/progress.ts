@@ -1,8 +1,9 @@
 /**
  * The one line that says how a run is going.
  */
+
+import { bytesText, countText, durationText, rateText } from "../config/figures.ts";
 import type { Tally } from "./tally.ts";
-import { bytesText, countText, durationText, rateText } from "./wording.ts";
 
 export interface Sight {
   readonly elapsedMs: number;

@@ -1,9 +1,11 @@
 /**
  * A report as text for a terminal or a log.
  */
+
+import { bytesText, countText, durationText, rateText } from "../config/figures.ts";
 import type { Report } from "./report.ts";
 import type { Quantiles, Timing } from "./tally.ts";
-import { bytesText, countText, durationText, rateText, TIMING_NAMES } from "./wording.ts";
+import { TIMING_NAMES } from "./wording.ts";
 
 export function reportText(report: Report): string {
   const { totals, rates, arguments: asked } = report;

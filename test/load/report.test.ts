@@ -1,6 +1,7 @@
 /** What is made of what was counted: verdicts, text, a page that stands by itself, lines that say how it goes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { bytesText, countText, durationText, rateText } from "../../src/config/figures.ts";
 import { escaped, lineChart, niceCeiling, rangeChart } from "../../src/load/chart.ts";
 import { Display } from "../../src/load/display.ts";
 import { Mishap } from "../../src/load/mishap.ts";
@@ -10,7 +11,6 @@ import { progressLine } from "../../src/load/progress.ts";
 import { summarise } from "../../src/load/report.ts";
 import { reportText } from "../../src/load/table.ts";
 import { mergePairs, Tally } from "../../src/load/tally.ts";
-import { bytesText, countText, durationText, rateText } from "../../src/load/wording.ts";
 import { loadOptions } from "./options.ts";
 
 const EVIL = `<script>alert("x")</script>&'\u001b[31m`;
