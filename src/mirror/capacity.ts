@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
+import { isDatabaseError } from "../meta/database.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { BlobStore } from "../store/blobstore.ts";
 import { findShortage, limitOf, refusalText, type Shortage, type StoreLimits, type StoreState } from "./admission.ts";
@@ -24,6 +25,8 @@ const MAX_ROUNDS = 3;
 const UNWRITTEN_BYTES = 8 * 1024 * 1024;
 /** What a blob of unknown size may take of the limit at least, where there is so much. */
 const UNKNOWN_SHARE = 1 / 16;
+/** Not a refusal: nobody knows. */
+const UNTOLD = "untold";
 
 export interface CapacityParts {
   readonly store: Pick<BlobStore, "freeBytes">;
@@ -166,7 +169,17 @@ export class Capacity {
     newcomer: Newcomer | undefined,
     take: (bytes: number) => T,
   ): Promise<T | string> {
-    const taken = await this.#tryAdmit(sizeBytes, newcomer, take);
+    let taken: T | string;
+    try {
+      taken = await this.#tryAdmit(sizeBytes, newcomer, take);
+    } catch (cause) {
+      if (!isDatabaseError(cause)) throw cause;
+      // An index in trouble must not cost anybody a pull.
+      const message = "it cannot be told whether there is room: new content is streamed through and not kept";
+      if (this.#told !== UNTOLD) this.#parts.notices.emit("storageTrouble", { message, cause });
+      this.#told = UNTOLD;
+      return "storage";
+    }
     const why = typeof taken === "string" ? taken : undefined;
     // What is refused for what it is does not mean that others are.
     if (why !== "admission" && why !== "upstream-share") this.#tell(why);

@@ -7,6 +7,7 @@
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
+import { isDatabaseError } from "../meta/database.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { Usage } from "../meta/usage.ts";
@@ -80,8 +81,17 @@ export class Evictor implements RoomMaker {
     return this.#removal.leavingBytes;
   }
 
+  /** Without a usable index nothing leaves, and whoever wants room goes on without. */
   makeRoom(wanted: RoomWanted): Promise<string | undefined> {
-    return this.#inTurn(() => this.#make(wanted));
+    return this.#inTurn(async () => {
+      try {
+        return await this.#make(wanted);
+      } catch (cause) {
+        if (!isDatabaseError(cause)) throw cause;
+        this.#trouble(cause);
+        return "storage";
+      }
+    });
   }
 
   stir(): void {

@@ -4,7 +4,6 @@
  *
  * Where the disk does not let go of a file, this stops: it must not empty the index and free nothing.
  */
-import { errnoOf } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Holding, Holdings } from "../meta/holdings.ts";
 import type { Inventory } from "../meta/inventory.ts";
@@ -53,6 +52,8 @@ const MIN_CHUNK = 10;
 const CHUNK_MS = 5;
 const MAX_DISCARDS = 64;
 const MAX_NAMES = 5;
+/** Of its result codes (sqlite.org/rescode.html). */
+const SQLITE_FULL = 13;
 
 export class Removal {
   readonly #parts: RemovalParts;
@@ -118,7 +119,7 @@ export class Removal {
     try {
       return evict();
     } catch (error) {
-      if (errnoOf(error) !== "ERR_SQLITE_ERROR") throw error;
+      if (!isFull(error)) throw error;
       // To forget takes space as well, and there may be none: then the files go first.
       await Promise.all(digests.map((digest) => store.discard(digest)));
       return evict();
@@ -154,6 +155,11 @@ export class Removal {
     if (tookMs > CHUNK_MS) this.#chunk = Math.max(MIN_CHUNK, Math.floor(this.#chunk / 2));
     else if (tookMs < CHUNK_MS / 2) this.#chunk = Math.min(MAX_CHUNK, this.#chunk + 4);
   }
+}
+
+/** Anything else says nothing of space, and files without rows would be lost for nothing. */
+function isFull(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === SQLITE_FULL;
 }
 
 function itemsOf(unit: Unit): Item[] {

@@ -92,3 +92,22 @@ test("what running fills have reserved counts as taken, until they give it back;
     assert.ok(typeof (await capacity.reserve(4000, some)) === "object");
     assert.equal(await capacity.reserve(2000, some), "cache-full");
   }));
+
+test("where it cannot be told whether there is room, nothing is stored, nobody is failed, and it is told once", async () => {
+  await withRooms(async ({ inventory }) => {
+    const clock = new ManualClock();
+    const { notices, facts } = recorded("storageTrouble");
+    const index = { broken: true };
+    const bytesOf = () => {
+      if (index.broken) throw Object.assign(new Error("disk I/O error"), { code: "ERR_SQLITE_ERROR" });
+      return 0;
+    };
+    const limits = { maxBytes: 5000, minFreeBytes: 100, shares: new Map([["docker.io", 1000]]) };
+    const capacity = new Capacity({ store: new MemoryStore(), inventory, limits, clock, notices, bytesOf });
+    assert.equal(await capacity.findRefusal(10, some), "storage");
+    assert.equal(await capacity.reserve(10, some), "storage");
+    assert.equal(facts.length, 1);
+    index.broken = false;
+    assert.equal(await capacity.findRefusal(10, some), undefined);
+  });
+});

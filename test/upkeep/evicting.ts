@@ -38,6 +38,8 @@ export class Scene {
   readonly evicted: MirrorNotices["evicted"][] = [];
   readonly sweeps: MirrorNotices["evictionEnded"][] = [];
   readonly troubles: MirrorNotices["storageTrouble"][] = [];
+  /** Whose files were to be removed. */
+  readonly discarded: Digest[] = [];
   /** What others have on the disk. */
   foreignBytes = 0;
   /** The disk lets go of nothing. */
@@ -54,7 +56,8 @@ export class Scene {
     const store = {
       freeBytes: async () => diskBytes - this.inventory.bytes - this.foreignBytes,
       isOpen: (of: Digest) => this.open.has(of),
-      discard: async () => {
+      discard: async (of: Digest) => {
+        this.discarded.push(of);
         if (this.stuck) throw new Failure("storage", "the disk lets go of nothing");
       },
     };

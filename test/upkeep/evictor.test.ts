@@ -254,6 +254,30 @@ test("where the disk lets go of nothing, what is there counts, it is told once, 
     assert.equal(await scene.store("new", 200), undefined);
   }));
 
+for (const [what, trigger] of [
+  ["removed from", "BEFORE DELETE ON main.blobs"],
+  ["corrected", "BEFORE UPDATE OF worth ON main.blobs"],
+] as const) {
+  test(`an index that cannot be ${what} costs a newcomer its place, nobody an answer, and no file its row`, () =>
+    withScene({}, async (scene) => {
+      scene.put("one", 10, { children: ["one.0"] });
+      scene.image("other", [400]);
+      scene.clock.jump(HOUR);
+      scene.put("one.0", 400);
+      scene.clock.jump(HOUR);
+      const { database } = scene.rooms;
+      database.exec(`CREATE TEMP TRIGGER broken ${trigger} BEGIN SELECT RAISE(ABORT, 'it is broken'); END`);
+      assert.equal(await scene.store("new", 900), what === "corrected" ? "storage" : "cache-full");
+      assert.equal(await scene.store("next", 900), "cache-full");
+      assert.deepEqual(scene.discarded, []);
+      assert.equal(scene.inventory.bytes, 820);
+      assert.equal(scene.troubles.filter(({ message }) => message === "making room failed").length, 1);
+      database.exec("DROP TRIGGER broken");
+      scene.clock.jump(30_000);
+      assert.equal(await scene.store("new", 900), undefined);
+    }));
+}
+
 test("documents that name one another in a circle leave when nothing else is left", () =>
   withScene({ maxBytes: 250 }, async (scene) => {
     scene.put("b", 100);
