@@ -39,6 +39,7 @@ import { LenientGraph, LenientInventory, LenientTags } from "./mirror/lenient.ts
 import { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
 import { LocalPasses } from "./mirror/passes.ts";
+import { Readers } from "./mirror/readers.ts";
 import { Shelf } from "./mirror/shelf.ts";
 import { Sightings } from "./mirror/sightings.ts";
 import { Troubles } from "./mirror/troubles.ts";
@@ -150,6 +151,7 @@ async function build(
   const stopping = new AbortController();
   const pages = new AgedPages({ absences, clock, notices, signal: stopping.signal });
   const passes = new LocalPasses();
+  const readers = new Readers();
   const care = openCare({
     config,
     root,
@@ -165,6 +167,7 @@ async function build(
     capacity,
     shelf,
     fills,
+    readers,
     origin,
     keeping,
     pages,
@@ -193,7 +196,18 @@ async function build(
   const parts = { tags, graph, inventory, usage, shelf, store, capacity, origin, pages, passes, clock, notices };
   const frontage: Frontage =
     workers > 1
-      ? openFronts(config, { ...parts, fills, memory, metrics, sources, signature, ticketSecret, workers, options })
+      ? openFronts(config, {
+          ...parts,
+          fills,
+          readers,
+          memory,
+          metrics,
+          sources,
+          signature,
+          ticketSecret,
+          workers,
+          options,
+        })
       : await openHere();
   async function openHere(): Promise<Frontage> {
     const { routing } = sources;

@@ -26,6 +26,7 @@ import type { Keeping } from "./mirror/keeping.ts";
 import { Leftovers } from "./mirror/leftovers.ts";
 import type { LocalOrigin } from "./mirror/local-origin.ts";
 import type { MirrorNotices } from "./mirror/notices.ts";
+import type { Readers } from "./mirror/readers.ts";
 import { makeRoute, type Route } from "./mirror/route.ts";
 import type { Shelf } from "./mirror/shelf.ts";
 import type { Sightings } from "./mirror/sightings.ts";
@@ -55,6 +56,7 @@ export interface CareParts {
   readonly capacity: Capacity;
   readonly shelf: Shelf;
   readonly fills: Fills;
+  readonly readers: Readers;
   readonly keeping: Keeping;
   readonly origin: LocalOrigin;
   readonly pages: AgedPages;
@@ -137,7 +139,7 @@ function evictorOf(parts: CareParts): Evictor {
   const { highWatermark, lowWatermark } = parts.config.cache;
   return new Evictor({
     ...parts,
-    isFilling: (digest) => parts.fills.find(digest) !== undefined,
+    isFilling: (digest) => parts.fills.isHeld(digest) || parts.readers.has(digest),
     marks: { high: highWatermark, low: lowWatermark },
   });
 }

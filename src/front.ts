@@ -34,6 +34,7 @@ import {
 } from "./workers/reading.ts";
 import { RemoteFills } from "./workers/remote-fills.ts";
 import { RemoteOrigin } from "./workers/remote-origin.ts";
+import { RemoteReaders } from "./workers/remote-readers.ts";
 import { RemoteUses } from "./workers/remote-uses.ts";
 
 /** What the parent's side of the composition tells this one. */
@@ -122,12 +123,13 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
   const tags = new LenientTags(notices, database, repositories, false);
   const graph = graphThrough(door, new LenientGraph(notices, database, repositories));
   const inventory = inventoryThrough(door, new LenientInventory(notices, database, false));
-  const store = storeThrough(door, stored);
+  const readers = new RemoteReaders(door, clock, () => [...stored.openDigests(), ...fills.held()]);
+  const store = storeThrough(door, stored, readers);
   const capacity = capacityThrough(door);
   const sources = await openSources(config, { notices, clock, signature }, 1 / workers);
   const shelf = new Shelf({ store, capacity, inventory, graph, clock, notices });
   const usage = new RemoteUses(door, clock);
-  const fills = new RemoteFills({ channel: door, pathOf: (digest) => stored.pathOf(digest), notices });
+  const fills = new RemoteFills({ channel: door, pathOf: (digest) => stored.pathOf(digest), notices, readers });
   const origin = new RemoteOrigin({ channel: door, fills, clock }, beginning);
   const log = logged ? createLog(config.log, undefined, true) : undefined;
   if (log !== undefined) observeWithLog(log, notices);
@@ -173,6 +175,7 @@ async function begin(beginning: Beginning, handle: object): Promise<RunningFront
       await listener.stop(graceMs);
       await sources.close();
       usage.stop();
+      readers.stop();
       const counts = await metrics.values();
       await new Promise<void>((resolve) => (log === undefined ? resolve() : log.flush(() => resolve())));
       database.close();

@@ -41,6 +41,7 @@ export class Fill {
   #cancelGrace: (() => void) | undefined;
   #over = false;
   #forget: () => void = () => {};
+  #left: () => void = () => {};
 
   constructor(parts: FillSurroundings, route: Route, digest: Digest, sizeHint: number | undefined) {
     this.#parts = parts;
@@ -62,6 +63,12 @@ export class Fill {
   /** It failed because what an earlier fill had left was not what the digest says. */
   get wasMisled(): boolean {
     return this.#misled;
+  }
+
+  /** Calls back once nobody reads it any more: at once where nobody does. For one that has ended. */
+  onceLeft(callback: () => void): void {
+    if (this.#tickets === 0) callback();
+    else this.#left = callback;
   }
 
   join(joined: boolean): Ticket {
@@ -302,6 +309,7 @@ export class Fill {
   #abandoned(): void {
     if (this.#over) {
       this.#ingest?.close();
+      this.#left();
       return;
     }
     const received = this.#ingest?.receivedBytes ?? 0;

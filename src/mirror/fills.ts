@@ -19,6 +19,8 @@ export class Fills {
   readonly #running = new Map<Digest, Fill>();
   /** Everything that has not ended, what is cleaning up after a failure included. */
   readonly #unended = new Set<Fill>();
+  /** How many fills of each have ended that somebody still reads the files of. */
+  readonly #read = new Map<Digest, number>();
   /** By upstream. */
   readonly #paces = new Map<string, Pace>();
   #stopped = false;
@@ -33,6 +35,11 @@ export class Fills {
 
   find(digest: Digest): Fill | undefined {
     return this.#running.get(digest);
+  }
+
+  /** Whether one runs, or somebody still reads the file that one has written. */
+  isHeld(digest: Digest): boolean {
+    return this.#running.has(digest) || this.#read.has(digest);
   }
 
   /** @throws Failure `overloaded`. */
@@ -53,6 +60,7 @@ export class Fills {
       .run(() => this.#forget(digest, fill))
       .finally(() => {
         this.#unended.delete(fill);
+        this.#readOn(fill);
         if (fill.wasMisled && !this.#stopped) this.#again(route, digest, sizeHint);
       });
     return ticket;
@@ -78,6 +86,16 @@ export class Fills {
     this.#stopped = true;
     const reason = new Failure("overloaded", "the mirror is shutting down");
     await Promise.all([...this.#unended].map((fill) => fill.stop(reason)));
+  }
+
+  #readOn(fill: Fill): void {
+    const { digest } = fill;
+    this.#read.set(digest, (this.#read.get(digest) ?? 0) + 1);
+    fill.onceLeft(() => {
+      const left = (this.#read.get(digest) ?? 1) - 1;
+      if (left > 0) this.#read.set(digest, left);
+      else this.#read.delete(digest);
+    });
   }
 
   #paceOf(upstream: string): Pace {

@@ -83,6 +83,11 @@ export class DiskStore implements BlobStore {
     return new StoredFollower(digest, opened.sizeBytes, opened.file, () => this.#closed(digest), failure);
   }
 
+  /** What is being read in this process. */
+  openDigests(): Iterable<Digest> {
+    return this.#readers.keys();
+  }
+
   /** Whether somebody in this process is reading it. */
   isOpen(digest: Digest): boolean {
     return this.#readers.has(digest);

@@ -30,7 +30,7 @@ export interface EvictorParts {
   readonly usage: Pick<Usage, "isNoted" | "worthOf">;
   readonly shelf: Pick<Shelf, "forget">;
   readonly store: Pick<DiskStore, "discard" | "isOpen">;
-  /** Whether a fill of it runs. */
+  /** Whether a fill of it runs, or somebody reads what one has written, or another process reads it. */
   readonly isFilling: (digest: Digest) => boolean;
   readonly marks: Watermarks;
   readonly clock: Clock;

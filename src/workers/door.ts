@@ -20,6 +20,7 @@ import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Fetched, Flown, Origin, Sighting } from "../mirror/origin.ts";
 import type { EndPass, Passes } from "../mirror/passes.ts";
 import { mayRead } from "../mirror/permission.ts";
+import type { Readers } from "../mirror/readers.ts";
 import { makeRoute, type Route, type Source } from "../mirror/route.ts";
 import type { Shelf } from "../mirror/shelf.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -44,18 +45,20 @@ export interface OriginSide {
   readonly capacity: Pick<Capacity, "findRefusal">;
   readonly passes: Passes;
   readonly usage: UseNotes;
+  readonly readers: Readers;
   readonly sources: ReadonlyMap<string, Source>;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
 
-type Handled = "link" | "addBlob" | "dropBlob" | "uses" | "endPass" | "join" | "release";
+type Handled = "link" | "addBlob" | "dropBlob" | "uses" | "reading" | "endPass" | "join" | "release";
 
 export class Door {
   readonly #side: OriginSide;
   readonly #channel: Channel<FrontAsks, FrontPosts>;
   readonly #watches = new Map<number, Watch>();
   readonly #passes = new Map<number, EndPass>();
+  readonly #reading = new Set<Digest>();
   readonly #gone = new AbortController();
   #serial = 0;
 
@@ -118,6 +121,14 @@ export class Door {
     uses: (noted) => {
       for (const [digest, uses] of noted) this.#side.usage.note(digest, uses);
     },
+    reading: ({ began, ended }) => {
+      for (const digest of ended) if (this.#reading.delete(digest)) this.#side.readers.ended(digest);
+      for (const digest of began) {
+        if (this.#reading.has(digest)) continue;
+        this.#reading.add(digest);
+        this.#side.readers.began(digest);
+      }
+    },
     endPass: ({ pass }) => {
       this.#passes.get(pass)?.();
       this.#passes.delete(pass);
@@ -139,6 +150,8 @@ export class Door {
     this.#gone.abort();
     for (const watch of this.#watches.values()) watch.end();
     for (const end of this.#passes.values()) end();
+    for (const digest of this.#reading) this.#side.readers.ended(digest);
+    this.#reading.clear();
     this.#watches.clear();
     this.#passes.clear();
   }

@@ -49,6 +49,8 @@ export interface DoorPosts {
   readonly dropBlob: { readonly digest: Digest };
   /** What was read since the last time, and how often. */
   readonly uses: readonly (readonly [digest: Digest, uses: number])[];
+  /** What it reads since the last time, and what no longer. */
+  readonly reading: { readonly began: readonly Digest[]; readonly ended: readonly Digest[] };
   readonly endPass: { readonly pass: number };
   /** Joins or starts a fill, under a number of the front's choice. */
   readonly join: {

@@ -16,6 +16,7 @@ import { isAbsence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
 import type { DoorAsks, DoorPosts } from "./messages.ts";
 import { placeOf } from "./remote-origin.ts";
+import type { RemoteReaders } from "./remote-readers.ts";
 
 type Door = Channel<DoorAsks, DoorPosts>;
 
@@ -44,10 +45,14 @@ export function inventoryThrough(
 export function storeThrough(
   door: Door,
   store: BlobStore,
+  readers: Pick<RemoteReaders, "stir">,
 ): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> & { discard(digest: Digest): Promise<void> } {
   return {
     has: (digest) => store.has(digest),
-    open: (digest, sizeBytes) => store.open(digest, sizeBytes),
+    open: (digest, sizeBytes) => {
+      readers.stir();
+      return store.open(digest, sizeBytes);
+    },
     read: (digest, limitBytes) => store.read(digest, limitBytes),
     remove: (digest) => door.ask("remove", { digest }),
     discard: (digest) => door.ask("discard", { digest }),

@@ -20,6 +20,7 @@ import type { Absence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
 import { errorOfText } from "./failures.ts";
 import type { DoorAsks, DoorPosts, FrontPosts } from "./messages.ts";
+import type { RemoteReaders } from "./remote-readers.ts";
 
 const openAsync = promisify(openFd);
 const fstatAsync = promisify(fstat);
@@ -29,6 +30,7 @@ export interface RemoteFillParts {
   /** The name of a stored blob's file. */
   readonly pathOf: (digest: Digest) => string;
   readonly notices: Emitter<MirrorNotices>;
+  readonly readers: Pick<RemoteReaders, "stir">;
 }
 
 export class RemoteFills {
@@ -57,6 +59,7 @@ export class RemoteFills {
       },
     });
     this.#joinable.set(digest, fill);
+    this.#parts.readers.stir();
     this.#byId.set(id, fill);
     this.#parts.channel.post("join", { id, place, digest, sizeHint });
     return fill.join(false);
@@ -72,6 +75,11 @@ export class RemoteFills {
 
   broken({ id, error }: FrontPosts["broken"]): void {
     this.#byId.get(id)?.fail(errorOfText(error));
+  }
+
+  /** What is read here, or will be. */
+  *held(): Iterable<Digest> {
+    for (const fill of this.#byId.values()) yield fill.digest;
   }
 
   /** What was stored was found damaged: who still reads it here, from the file that was being written, must stop. */
@@ -98,8 +106,8 @@ interface RemoteFillEvents {
 }
 
 class RemoteFill implements Watched {
+  readonly digest: Digest;
   readonly #parts: RemoteFillParts;
-  readonly #digest: Digest;
   readonly #events: RemoteFillEvents;
   readonly #ready = Promise.withResolvers<Absence | undefined>();
   readonly #waiters = new Set<Waiter>();
@@ -115,7 +123,7 @@ class RemoteFill implements Watched {
 
   constructor(parts: RemoteFillParts, digest: Digest, place: Place, events: RemoteFillEvents) {
     this.#parts = parts;
-    this.#digest = digest;
+    this.digest = digest;
     this.#place = place;
     this.#events = events;
     this.#ready.promise.catch(() => {});
@@ -182,7 +190,7 @@ class RemoteFill implements Watched {
 
   /** One that is still being written is another file than the one that was stored. */
   condemn(digest: Digest, failure: Failure): void {
-    if (digest === this.#digest && this.#file !== undefined && this.#visibleBytes === this.#sizeBytes)
+    if (digest === this.digest && this.#file !== undefined && this.#visibleBytes === this.#sizeBytes)
       this.fail(failure);
   }
 
@@ -218,7 +226,7 @@ class RemoteFill implements Watched {
 
   /** By its final name. Undefined where it has none: the fill failed, and we are told so. */
   async #findStored(): Promise<number | undefined> {
-    const fd = await findFile(this.#parts.pathOf(this.#digest));
+    const fd = await findFile(this.#parts.pathOf(this.digest));
     if (fd === undefined) {
       const complete = this.#visibleBytes === this.#sizeBytes;
       if (complete) this.fail(new Failure("unreachable", "the blob was removed as soon as it was stored"));
@@ -234,7 +242,7 @@ class RemoteFill implements Watched {
     const file = this.#file;
     if (file === undefined) throw new Error("followed before the fill was ready");
     this.#parts.notices.emit("followerOpened", undefined);
-    return new GrowingFollower(this.#digest, this.#sizeBytes, file.retain(), this, () => {
+    return new GrowingFollower(this.digest, this.#sizeBytes, file.retain(), this, () => {
       this.#parts.notices.emit("followerClosed", undefined);
       release();
     });

@@ -59,3 +59,25 @@ test("a disk that fails while the upstream is silent ends the fill at once: nobo
     assert.deepEqual([store.unended, clock.pending], [0, 0]);
     await fills.stop();
   }));
+
+test("what a fill has stored is held as long as somebody reads the file that it wrote", () =>
+  withRooms(async ({ graph, inventory }) => {
+    const store = new MemoryStore();
+    const clock = new ManualClock();
+    const { notices, facts: ends } = recorded("fillEnded");
+    const limits = { maxBytes: undefined, minFreeBytes: 0 };
+    const capacity = new Capacity({ store, inventory, limits, clock, notices });
+    const fills = new Fills({ store, inventory, graph, capacity, clock, notices });
+    const upstream = new ScriptedUpstream(content, clock);
+    const source = { name: "docker.io", upstream, freshness: POLICY, maxPasses: 1, segments: 1 };
+    const ticket = fills.join(makeRoute(source, parseRepository("library/demo")), content.digest, content.sizeBytes);
+    assert.equal(await ticket.ready, undefined);
+    const follower = ticket.follow();
+    upstream.requests[0]?.send();
+    for (let turn = 0; turn < 1000 && ends.length === 0; turn += 1) await new Promise((then) => setImmediate(then));
+    assert.deepEqual([ends[0]?.failure, fills.find(content.digest)], [undefined, undefined]);
+    assert.equal(fills.isHeld(content.digest), true);
+    follower.close();
+    assert.equal(fills.isHeld(content.digest), false);
+    await fills.stop();
+  }));
