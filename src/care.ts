@@ -141,5 +141,6 @@ function evictorOf(parts: CareParts): Evictor {
     ...parts,
     isFilling: (digest) => parts.fills.isHeld(digest) || parts.readers.has(digest),
     marks: { high: highWatermark, low: lowWatermark },
+    isOnline: !parts.config.offline,
   });
 }

@@ -2,7 +2,8 @@
  * Keeps room in the store: makes it at once for who wants it, and behind, between two watermarks, before it is wanted.
  *
  * One thing at a time: a sweep leaves its turn to whoever waits after each few units. Nothing leaves for a newcomer that
- * there would still be no room for, and nothing that is in use leaves at all.
+ * there would still be no room for, and nothing that is in use leaves at all. Where nobody can be asked for it again
+ * (offline), nothing leaves behind: only for what is brought in, and no more than that needs.
  */
 import type { Clock } from "../base/clock.ts";
 import { isFailure } from "../base/failure.ts";
@@ -33,6 +34,8 @@ export interface EvictorParts {
   /** Whether a fill of it runs, or somebody reads what one has written, or another process reads it. */
   readonly isFilling: (digest: Digest) => boolean;
   readonly marks: Watermarks;
+  /** False: what leaves cannot be had again. */
+  readonly isOnline?: boolean;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
 }
@@ -69,6 +72,7 @@ export class Evictor implements RoomMaker {
   /** Where nothing may leave, another walk over it all would find nothing either. */
   #noSweepUntil = 0;
   #cancelLook = () => {};
+  #warned = false;
   #stopped = false;
 
   constructor(parts: EvictorParts) {
@@ -96,7 +100,13 @@ export class Evictor implements RoomMaker {
 
   stir(): void {
     if (this.#stopped || this.#sweeping !== undefined || this.#isResting()) return;
-    if (this.#isAhead(this.#noSweepUntil) || this.#findWork() === undefined) return;
+    if (this.#isAhead(this.#noSweepUntil)) return;
+    const work = this.#findWork();
+    if (work === undefined) return;
+    if (this.#parts.isOnline === false) {
+      if (work.broken) this.#warn();
+      return;
+    }
     this.#sweeping = this.#sweep()
       .catch((cause: unknown) => this.#trouble(cause))
       .finally(() => {
@@ -234,6 +244,14 @@ export class Evictor implements RoomMaker {
       };
     }
     return undefined;
+  }
+
+  #warn(): void {
+    if (this.#warned) return;
+    this.#warned = true;
+    const message =
+      "the cache is over its limits, and keeps what it has, which cannot be had again offline: free space, or raise cache.maxSize";
+    this.#parts.notices.emit("storageTrouble", { message, cause: undefined });
   }
 
   #isResting(): boolean {

@@ -22,6 +22,7 @@ export interface Limits {
   readonly shares?: ReadonlyMap<string, number>;
   readonly high?: number;
   readonly low?: number;
+  readonly isOnline?: boolean;
 }
 
 export class Scene {
@@ -52,7 +53,7 @@ export class Scene {
     this.usage = new Usage(database, clock);
     this.inventory = new Inventory(database, true, (at) => this.usage.dateOf(at));
     this.holdings = new Holdings(database, { inventory: this.inventory, tags, repositories });
-    const { maxBytes = 1000, minFreeBytes = 0, diskBytes = 1e9, shares, high = 1, low = 1 } = limits;
+    const { maxBytes = 1000, minFreeBytes = 0, diskBytes = 1e9, shares, high = 1, low = 1, isOnline = true } = limits;
     const store = {
       freeBytes: async () => diskBytes - this.inventory.bytes - this.foreignBytes,
       isOpen: (of: Digest) => this.open.has(of),
@@ -70,6 +71,7 @@ export class Scene {
       shelf: { forget() {} },
       isFilling: (of) => this.filling.has(of),
       marks: { high, low },
+      isOnline,
     });
     this.capacity.useMaker(this.evictor);
     notices.on("evicted", (fact) => this.evicted.push(fact));

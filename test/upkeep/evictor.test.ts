@@ -208,6 +208,24 @@ test("behind, room is made from the high watermark down to the low one, and no f
     assert.equal(scene.sweeps.length, 1);
   }));
 
+test("offline, nothing leaves behind, however full it is, and for what is brought in no more than that needs", () =>
+  withScene({ high: 0.9, low: 0.5, isOnline: false }, async (scene) => {
+    for (let at = 0; at < 10; at += 1) {
+      scene.put(`b${at}`, 110);
+      scene.clock.jump(HOUR);
+    }
+    scene.evictor.start();
+    for (let round = 0; round < 3; round += 1) {
+      await scene.clock.advance(5000);
+      await scene.settled();
+    }
+    assert.equal(scene.inventory.bytes, 1100);
+    assert.equal(scene.troubles.filter(({ message }) => /over its limits/.test(message)).length, 1);
+    assert.equal(await scene.store("new", 50), undefined);
+    await scene.settled();
+    assert.deepEqual(scene.has("b0", "b1", "b2", "b9", "new"), [false, false, true, true, true]);
+  }));
+
 test("an upstream over its share makes room for its own at its own cost", () =>
   withScene({ shares: new Map([["ghcr.io", 300]]) }, async (scene) => {
     scene.put("other", 300);
