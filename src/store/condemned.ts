@@ -2,7 +2,7 @@
  * Stored files that turned out to be damaged: whoever has one open learns of it, and nobody opens it again.
  *
  * A file is told from the one that takes its place by what the file system says of it, and readers of the one from
- * readers of the other by when they began.
+ * readers of the other by that and by when they began.
  */
 import type { Stats } from "node:fs";
 import { LRUCache } from "lru-cache";
@@ -14,6 +14,11 @@ export type FileIdentity = string;
 
 export function identityOf({ dev, ino, size, mtimeMs }: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): FileIdentity {
   return `${dev}:${ino}:${size}:${mtimeMs}`;
+}
+
+/** Tells it from every other one that is open or has a name at the same time. */
+function placeOf(identity: FileIdentity): string {
+  return identity.split(":", 2).join(":");
 }
 
 interface Verdict {
@@ -38,12 +43,18 @@ export class Condemned {
     this.#verdicts.set(digest, { serial: this.#serial, identity, failure });
   }
 
-  /** Why a reader that began at `since` must not go on. */
-  find(digest: Digest, since: number): Failure | undefined {
+  /**
+   * Why a reader that began at `since` must not go on.
+   * @param identity of what it has open, as it was then; without it, it is taken to read the condemned file.
+   */
+  find(digest: Digest, since: number, identity?: () => FileIdentity): Failure | undefined {
     // Nearly always: this is asked for each piece of each body.
     if (this.#serial === since) return undefined;
     const verdict = this.#verdicts.get(digest);
-    return verdict !== undefined && verdict.serial > since ? verdict.failure : undefined;
+    if (verdict === undefined || verdict.serial <= since) return undefined;
+    // What is written to it meanwhile does not make it another one.
+    const isOther = identity !== undefined && placeOf(identity()) !== placeOf(verdict.identity);
+    return isOther ? undefined : verdict.failure;
   }
 
   /** Whether this very file was condemned, and could not be taken away. */

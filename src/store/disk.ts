@@ -4,12 +4,12 @@
  * A file under `blobs/` is complete, verified and read-only. What lies in `partial/` was not: it is taken up by whoever
  * knows what it is. Nothing is looked for at start-up. Paths are made of parsed digests only.
  */
-import { constants, read as readFd } from "node:fs";
+import { constants, lstatSync, read as readFd } from "node:fs";
 import { dirname, join } from "node:path";
 import { errnoOf, Failure } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest, Kept } from "./blobstore.ts";
-import { Condemned, type FileIdentity } from "./condemned.ts";
+import { Condemned, type FileIdentity, identityOf } from "./condemned.ts";
 import { EarlySync } from "./earlysync.ts";
 import { type Files, systemFiles } from "./files.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
@@ -77,7 +77,7 @@ export class DiskStore implements BlobStore {
     const since = this.#condemned.now;
     const opened = this.#findHot(digest, sizeBytes) ?? (await this.#open(digest));
     if (opened === undefined) return undefined;
-    const failure = () => this.#condemned.find(digest, since);
+    const failure = () => this.#condemned.find(digest, since, opened.identity);
     if (opened.sizeBytes === sizeBytes && failure() === undefined) this.#hot.note(digest, opened);
     this.#readers.set(digest, (this.#readers.get(digest) ?? 0) + 1);
     return new StoredFollower(digest, opened.sizeBytes, opened.file, () => this.#closed(digest), failure);
@@ -125,7 +125,7 @@ export class DiskStore implements BlobStore {
         file.release();
         return undefined;
       }
-      return { file, sizeBytes };
+      return { file, sizeBytes, identity };
     } catch (cause) {
       file.release();
       throw storageFailure("cannot read a stored blob", cause);
@@ -190,6 +190,20 @@ export class DiskStore implements BlobStore {
       return errnoOf(cause) === "ENOENT" ? Promise.resolve() : this.remove(digest);
     }
     return this.#partials.remove(name);
+  }
+
+  /**
+   * Whether what has its name is this very file; where that cannot be told, any. Of this moment: whoever asks acts on it
+   * before anything else runs. A file that is stored meanwhile gets its row afterwards.
+   */
+  isThere(digest: Digest, seen: FileIdentity | undefined): boolean {
+    try {
+      const identity = identityOf(lstatSync(this.pathOf(digest)));
+      return seen === identity;
+    } catch (cause) {
+      const isGone = errnoOf(cause) === "ENOENT" || errnoOf(cause) === "ENOTDIR";
+      return seen === undefined && !isGone;
+    }
   }
 
   /**

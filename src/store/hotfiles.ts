@@ -6,11 +6,13 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Digest } from "../oci/digest.ts";
+import type { FileIdentity } from "./condemned.ts";
 import type { OpenFile } from "./openfile.ts";
 
 export interface SizedFile {
   readonly file: OpenFile;
   readonly sizeBytes: number;
+  readonly identity: () => FileIdentity;
 }
 
 const MAX_FILES = 128;

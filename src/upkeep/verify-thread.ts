@@ -25,7 +25,7 @@ export type Order =
 export type Finding =
   | { readonly found: "missing" }
   | { readonly found: "content"; readonly digest: Digest; readonly sizeBytes: number; readonly identity: FileIdentity }
-  | { readonly found: "no-file"; readonly what: string }
+  | { readonly found: "no-file"; readonly what: string; readonly identity: FileIdentity }
   | { readonly found: "unreadable"; readonly message: string; readonly identity: FileIdentity | undefined }
   /** Nothing is wrong with it as far as anyone can tell: this process lacks something. */
   | { readonly found: "unchecked"; readonly message: string };
@@ -42,7 +42,6 @@ const BUFFER_BYTES = 1024 * 1024;
 const ITS_OWN = new Set(["EIO", "EACCES", "EPERM", "EUCLEAN", "EBADMSG", "EFSCORRUPTED", "ELOOP", "ENXIO", "EINVAL"]);
 
 interface OpenedFile {
-  readonly path: string;
   readonly fd: number;
   readonly algorithm: DigestAlgorithm;
   readonly hash: Hash;
@@ -65,17 +64,21 @@ function obey(order: Order): Report | undefined {
     }
     return read(id, order.limitBytes);
   } catch (error) {
-    const path = order.do === "open" ? order.path : (files.get(id)?.path ?? "");
+    const file = files.get(id);
+    const finding = judge(error, () => (file === undefined ? identityAt(order) : identityOf(fstatSync(file.fd))));
     close(id);
-    return { id, readBytes: 0, finding: judge(path, error) };
+    return { id, readBytes: 0, finding };
   }
 }
 
 function open(id: number, path: string, algorithm: DigestAlgorithm): Finding | undefined {
   const stats = lstatSync(path);
-  if (!stats.isFile()) return { found: "no-file", what: stats.isDirectory() ? "a directory" : "no regular file" };
+  if (!stats.isFile()) {
+    const what = stats.isDirectory() ? "a directory" : "no regular file";
+    return { found: "no-file", what, identity: identityOf(stats) };
+  }
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
-  files.set(id, { path, fd, algorithm, hash: createHash(algorithm), at: 0 });
+  files.set(id, { fd, algorithm, hash: createHash(algorithm), at: 0 });
   return undefined;
 }
 
@@ -99,18 +102,23 @@ function read(id: number, limitBytes: number): Report {
   return { id, readBytes, finding: undefined };
 }
 
-function judge(path: string, error: unknown): Finding {
+/** @param identity of the file that was read: by its name there may be another one by now. */
+function judge(error: unknown, identity: () => FileIdentity | undefined): Finding {
   const code = errnoOf(error);
   if (code === "ENOENT" || code === "ENOTDIR") return { found: "missing" };
   const message = messageOf(error);
   return code !== undefined && ITS_OWN.has(code)
-    ? { found: "unreadable", message, identity: identityAt(path) }
+    ? { found: "unreadable", message, identity: attempt(identity) }
     : { found: "unchecked", message };
 }
 
-function identityAt(path: string): FileIdentity | undefined {
+function identityAt(order: Order): FileIdentity | undefined {
+  return order.do === "open" ? identityOf(lstatSync(order.path)) : undefined;
+}
+
+function attempt(identity: () => FileIdentity | undefined): FileIdentity | undefined {
   try {
-    return identityOf(lstatSync(path));
+    return identity();
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 /**
  * What is done about a stored blob that was read: it is good and said to be, or it is wrong and taken out of the store.
  *
+ * The verdict is about the very file that was read: what has taken its place meanwhile keeps its row and its readers.
  * What is taken out is forgotten everywhere (row, memory, descriptors kept open), those who are reading it are stopped,
  * and it is fetched again when somebody asks for it.
  */
@@ -21,7 +22,7 @@ import type { DiskStore } from "../store/disk.ts";
 import type { Finding } from "./verify-thread.ts";
 
 export interface VerdictParts {
-  readonly store: Pick<DiskStore, "has" | "pathOf" | "condemn">;
+  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "condemn">;
   readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob">;
   readonly holdings: Pick<Holdings, "remove">;
   readonly verified: Pick<Verified, "find">;
@@ -68,7 +69,7 @@ export async function judgeBlob(
       return await condemn(
         parts,
         digest,
-        { damage: "no-file", reason: `is ${finding.what}`, sizeBytes, identity: undefined },
+        { damage: "no-file", reason: `is ${finding.what}`, sizeBytes, identity: finding.identity },
         foundBy,
       );
     case "unreadable":
@@ -125,6 +126,8 @@ async function condemn(
   foundBy: DamageFact["foundBy"],
 ): Promise<Verdict> {
   const { store, verified, notices } = parts;
+  // What was stored anew while the old file was read has its own row by now, and its own readers.
+  if (!store.isThere(digest, identity)) return { is: "gone" };
   const pinned = verified.find(digest)?.pinned ?? false;
   // The row first: whoever looks meanwhile finds a file at most, which nobody opens any more.
   if (sizeBytes !== undefined) forget(parts, digest);

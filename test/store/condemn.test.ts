@@ -78,6 +78,25 @@ test("what is stored anew after that is read like any other", async () => {
   reader?.close();
 });
 
+test("who opened the one that was stored anew before the word came is not stopped", async () => {
+  await using at = await scene();
+  const bytes = seededBytes(1000);
+  const digest = await put(at.store, bytes);
+  const path = at.store.pathOf(digest);
+  const old = await at.store.open(digest);
+  await damage(path);
+  const seen = identityOf(await stat(path));
+  await rm(path);
+  await put(at.store, bytes);
+  const fresh = await at.store.open(digest, bytes.length);
+  // As a front process hears of it: late.
+  at.store.disown(digest, "is damaged", seen);
+  assert.equal(old?.failure()?.message, "the stored blob is damaged");
+  assert.equal(fresh?.failure(), undefined);
+  old?.close();
+  fresh?.close();
+});
+
 test("followers of the fill that stored it are told as well, those of the next fill are not", async () => {
   await using at = await scene();
   const bytes = seededBytes(1000);

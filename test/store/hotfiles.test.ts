@@ -17,6 +17,7 @@ async function withFile(work: (open: () => OpenFile) => Promise<void>): Promise<
   await work(() => new OpenFile(openSync(path, "r")));
 }
 
+const identity = () => "of no interest";
 const closed = async (fd: number): Promise<void> => {
   for (;;) {
     try {
@@ -34,7 +35,7 @@ test("what is opened now and then is not kept", () =>
     for (let at = 0; at < 5; at += 1) {
       assert.equal(files.find(digest), undefined);
       const file = open();
-      files.note(digest, { file, sizeBytes: 3 });
+      files.note(digest, { file, sizeBytes: 3, identity });
       file.release();
       await closed(file.fd);
     }
@@ -46,7 +47,7 @@ test("what is opened often is kept, with its readers or without, and closed when
     let opened = 0;
     let last: OpenFile | undefined;
     for (let at = 0; at < 50; at += 1) {
-      const found = files.find(digest) ?? { file: open(), sizeBytes: 3 };
+      const found = files.find(digest) ?? { file: open(), sizeBytes: 3, identity };
       if (found.file !== last) opened += 1;
       last = found.file;
       files.note(digest, found);
@@ -66,7 +67,7 @@ test("what is opened often is kept, with its readers or without, and closed when
 test("it does not stay hot for ever: what changed behind our back is seen after a second", () =>
   withFile(async (open) => {
     const files = new HotFiles();
-    for (let at = 0; at < 8; at += 1) files.note(digest, { file: open(), sizeBytes: 3 });
+    for (let at = 0; at < 8; at += 1) files.note(digest, { file: open(), sizeBytes: 3, identity });
     const found = files.find(digest);
     assert.ok(found);
     found.file.release();

@@ -1,13 +1,20 @@
 /** What a scrub finds, what it does about it, and that it can be stopped and resumed at any moment. */
 import assert from "node:assert/strict";
-import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
+import { Graph } from "../../src/meta/graph.ts";
+import { type Place, Repositories } from "../../src/meta/repositories.ts";
+import { Tags } from "../../src/meta/tags.ts";
 import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
+import { OCI_MANIFEST } from "../../src/oci/mediatypes.ts";
+import { parseTag } from "../../src/oci/reference.ts";
+import { identityOf } from "../../src/store/condemned.ts";
 import { Scrub, type ScrubOptions } from "../../src/upkeep/scrub.ts";
 import type { Verifier } from "../../src/upkeep/verify.ts";
 import { seededBytes } from "../kit/content.ts";
+import { place } from "../meta/rooms.ts";
 import { flip, lose, openTruthScene, putMany, shorten, type TruthScene } from "./scrub-scene.ts";
 
 const UNLIMITED: ScrubOptions = { bandwidth: null, signal: new AbortController().signal };
@@ -148,7 +155,8 @@ test("what the disk cannot read is damaged; what this process lacks is not", asy
   assert.ok(bad !== undefined && unlucky !== undefined && fine !== undefined);
   const verifier = {
     look: async (...[path, digest, reading]: Parameters<Verifier["look"]>) => {
-      if (digest === bad) return { found: "unreadable", message: "EIO: i/o error, read", identity: undefined } as const;
+      const identity = identityOf(await stat(path));
+      if (digest === bad) return { found: "unreadable", message: "EIO: i/o error, read", identity } as const;
       if (digest === unlucky) return { found: "unchecked", message: "EMFILE: too many open files" } as const;
       return await scene.verifier.look(path, digest, reading);
     },
@@ -347,6 +355,52 @@ test("what leaves while it is being read is nobody's loss", async () => {
   assert.deepEqual([report.blobs, report.missing, report.damaged, report.adopted], [0, 0, 0, 0]);
   assert.equal(scene.inventory.blobs, 0);
 });
+
+/** As it is found again in each of its places while a verdict about the old file is on its way. */
+async function storeAnew(scene: TruthScene, app: Place, bytes: Buffer): Promise<void> {
+  const repositories = new Repositories(scene.database);
+  const digest = await scene.put(bytes);
+  scene.inventory.addManifest(digest, OCI_MANIFEST, { children: [], subject: undefined });
+  new Tags(scene.database, repositories).put(app, parseTag("1"), digest, 1);
+  new Graph(scene.database, repositories).link(app, [{ digest, sizeBytes: bytes.length, confirmed: true }]);
+}
+
+for (const what of ["rotten", "a directory"]) {
+  test(`a file that was ${what} when it was read costs the good one that took its place nothing`, async () => {
+    await using scene = await openTruthScene();
+    const app = place("docker.io", "team/app");
+    const bytes = seededBytes(3_000_000, 1);
+    const digest = await scene.put(bytes);
+    const path = scene.store.pathOf(digest);
+    if (what === "rotten") await flip(path);
+    else {
+      await lose(path);
+      await mkdir(path);
+    }
+    const readers: Awaited<ReturnType<typeof scene.store.open>>[] = [];
+    const verifier = {
+      look: async (...asked: Parameters<Verifier["look"]>) => {
+        const finding = await scene.verifier.look(...asked);
+        await rename(path, join(scene.root, "old"));
+        scene.inventory.dropBlob(digest);
+        await storeAnew(scene, app, bytes);
+        readers.push(await scene.store.open(digest, bytes.length));
+        return finding;
+      },
+    };
+    const report = await new Scrub({ ...scene, verifier }).run(UNLIMITED);
+    assert.deepEqual([report.damaged, report.missing, scene.damage.length], [0, 0, 0]);
+    assert.deepEqual(scene.forgotten, []);
+    assert.equal(scene.inventory.findSize(digest), bytes.length);
+    assert.equal(scene.inventory.findMediaType(digest), OCI_MANIFEST);
+    const repositories = new Repositories(scene.database);
+    assert.equal(new Tags(scene.database, repositories).find(app, parseTag("1"))?.digest, digest);
+    assert.notEqual(new Graph(scene.database, repositories).findReachable(app, digest), undefined);
+    assert.equal(readers[0]?.failure(), undefined);
+    readers[0]?.close();
+    assert.equal((await stat(path)).size, bytes.length);
+  });
+}
 
 test("a stop in the middle of a file leaves no thread and no descriptor", async () => {
   const descriptors = async () => (await readdir("/proc/self/fd")).length;
