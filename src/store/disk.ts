@@ -192,6 +192,11 @@ export class DiskStore implements BlobStore {
     return this.#partials.remove(name);
   }
 
+  /** It has lost its file: whoever comes does not read what is kept open of it. */
+  letGo(digest: Digest): void {
+    this.#hot.drop(digest);
+  }
+
   /**
    * Whether what has its name is this very file; where that cannot be told, any. Of this moment: whoever asks acts on it
    * before anything else runs. A file that is stored meanwhile gets its row afterwards.

@@ -2,18 +2,24 @@
  * Files that are manifests: told from other blobs by what they hold, and believed only where it matches their name.
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { errnoOf, isFailure } from "../base/failure.ts";
 import type { Inventory, Naming } from "../meta/inventory.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
 import { type ManifestContent, parseManifest } from "../oci/manifest.ts";
+import { type FileIdentity, identityOf } from "../store/condemned.ts";
 import type { DiskStore } from "../store/disk.ts";
 import { MAX_MANIFEST_BYTES } from "../upstream/upstream.ts";
 
 export interface DocumentParts {
   readonly store: Pick<DiskStore, "pathOf">;
   readonly inventory: Pick<Inventory, "addManifest">;
+}
+
+interface ReadFile {
+  readonly isWhole: boolean;
+  readonly sizeBytes: number;
+  readonly identity: FileIdentity;
 }
 
 const HEAD_BYTES = 4096;
@@ -46,15 +52,16 @@ export class Documents {
     return naming;
   }
 
-  /** Undefined where the disk would not tell. */
-  async isWhole(digest: Digest): Promise<boolean | undefined> {
+  /** Whether the file is what its name says, and which file that was; undefined where the disk would not tell. */
+  async read(digest: Digest): Promise<ReadFile | undefined> {
     const algorithm = algorithmOf(digest);
     const hash = createHash(algorithm);
     try {
-      for await (const chunk of createReadStream(this.#parts.store.pathOf(digest), { signal: this.#signal })) {
-        hash.update(chunk);
-      }
-      return finishDigest(algorithm, hash) === digest;
+      await using file = await open(this.#parts.store.pathOf(digest), "r");
+      for await (const chunk of file.createReadStream({ signal: this.#signal, autoClose: false })) hash.update(chunk);
+      const stats = await file.stat();
+      const isWhole = finishDigest(algorithm, hash) === digest;
+      return { isWhole, sizeBytes: stats.size, identity: identityOf(stats) };
     } catch {
       this.#signal.throwIfAborted();
       return undefined;

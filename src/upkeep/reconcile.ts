@@ -5,7 +5,6 @@
  * whose names the index does not know get them. It may be stopped at any moment and begun again: what was done stays
  * done. One directory of 1/256 of the files is looked at at a time, so memory is bounded.
  */
-import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { errnoOf, Failure } from "../base/failure.ts";
@@ -19,7 +18,7 @@ import { Documents } from "./reconcile-documents.ts";
 import { Slices } from "./slices.ts";
 
 export interface ReconcileParts {
-  readonly store: Pick<DiskStore, "pathOf" | "remove">;
+  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "condemn" | "letGo">;
   readonly inventory: Pick<
     Inventory,
     "findSize" | "sizesBetween" | "addBlobs" | "correctSize" | "addManifest" | "findMediaType" | "findUnlinked"
@@ -176,9 +175,10 @@ class Reconciling {
   }
 
   #add(found: readonly Found[]): void {
-    const { inventory } = this.#parts;
+    const { inventory, store } = this.#parts;
     // Whoever stored it in the meantime knows more of it.
-    const missing = found.filter(({ digest }) => inventory.findSize(digest) === undefined);
+    // And what has been evicted since it was looked at is not there.
+    const missing = found.filter(({ digest }) => inventory.findSize(digest) === undefined && store.has(digest));
     if (missing.length === 0) return;
     inventory.addBlobs(
       missing.map(({ digest, sizeBytes, writtenAt }) => ({ digest, sizeBytes, upstream: "", storedAt: writtenAt })),
@@ -188,21 +188,24 @@ class Reconciling {
   }
 
   /** Either the row is wrong or the file: its bytes tell. */
-  async #judge(found: Found): Promise<void> {
+  async #judge({ digest }: Found): Promise<void> {
     const { inventory, holdings, shelf, store } = this.#parts;
-    const { digest, sizeBytes } = found;
-    const isWhole = await this.#documents.isWhole(digest);
+    const read = await this.#documents.read(digest);
     this.#slices.refresh();
-    if (isWhole === undefined || inventory.findSize(digest) === sizeBytes) return;
+    const knownBytes = inventory.findSize(digest);
+    if (read === undefined || knownBytes === undefined || knownBytes === read.sizeBytes) return;
+    // It may have been replaced by a good one while it was read.
+    if (!store.isThere(digest, read.identity)) return;
     shelf.forget(digest);
-    if (isWhole) {
-      inventory.correctSize(digest, sizeBytes);
+    if (read.isWhole) {
+      inventory.correctSize(digest, read.sizeBytes);
       return;
     }
     holdings.remove([digest], false);
     this.counts.damaged += 1;
     this.counts.dropped += 1;
-    await store.remove(digest).catch(() => {});
+    const reason = `has ${read.sizeBytes} instead of ${knownBytes} bytes`;
+    await store.condemn(digest, reason, read.identity).catch(() => {});
   }
 
   async #link({ digest, sizeBytes }: Found): Promise<void> {
@@ -221,12 +224,11 @@ class Reconciling {
     for (let at = 0; at < digests.length; at += DROPS_AT_ONCE) {
       const gone = digests
         .slice(at, at + DROPS_AT_ONCE)
-        .filter((digest) => inventory.findSize(digest) !== undefined && !existsSync(store.pathOf(digest)));
+        .filter((digest) => inventory.findSize(digest) !== undefined && !store.has(digest));
       if (gone.length > 0) holdings.remove(gone, false);
       for (const digest of gone) {
         shelf.forget(digest);
-        // Of what is kept open for readers to come, too.
-        await store.remove(digest).catch(() => {});
+        store.letGo(digest);
       }
       this.counts.dropped += gone.length;
       await this.#slices.pass();

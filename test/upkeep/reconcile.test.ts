@@ -1,6 +1,6 @@
 /** Rows and files are made to agree, whatever either lost, while others go on storing and removing. */
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { Graph } from "../../src/meta/graph.ts";
@@ -196,6 +196,71 @@ test("what is stored and removed meanwhile is counted once, or not at all", () =
     for (const { digest } of rows) assert.ok(store.has(digest));
     assert.equal(rows.length, inventory.blobs);
     assert.equal(new Inventory(parts.index.database).bytes, inventory.bytes);
+  }));
+
+test("a file that is replaced by a good one while it is read is not taken for the old one", () =>
+  withStore(async (parts) => {
+    const { root, put, inventory, store } = parts;
+    const bytes = seededBytes(5000, 3);
+    const digest = put(Buffer.from("other bytes"));
+    const wrong = digestOf(bytes);
+    mkdirSync(dirname(store.pathOf(wrong)), { recursive: true });
+    renameSync(store.pathOf(digest), store.pathOf(wrong));
+    inventory.addBlob(wrong, bytes.length, "docker.io", 1);
+    let replaced = false;
+    const asked = {
+      ...parts,
+      inventory: new Proxy(inventory, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name);
+          if (typeof value !== "function") return value;
+          return (...given: unknown[]) => {
+            // The first question after it was read.
+            if (name === "findSize" && !replaced) {
+              replaced = true;
+              renameSync(store.pathOf(wrong), join(root, "old"));
+              put(bytes);
+            }
+            return Reflect.apply(value, target, given);
+          };
+        },
+      }),
+    };
+    const report = await reconcile(asked, { signal: never });
+    assert.ok(replaced);
+    assert.deepEqual([report.damaged, report.dropped], [0, 0]);
+    assert.deepEqual(await store.read(wrong, 10_000), bytes);
+    assert.equal(inventory.findSize(wrong), bytes.length);
+  }));
+
+test("what is stored anew while rows are dropped keeps its file", () =>
+  withStore(async (parts) => {
+    const { put, inventory, store } = parts;
+    // Of one directory, so that they go together.
+    const texts = [...Array(3000).keys()].map((at) => `blob ${at}`);
+    const [first = ""] = texts;
+    const shardOf = (text: string) => digestOf(Buffer.from(text)).slice(0, 9);
+    const together = texts.filter((text) => shardOf(text) === shardOf(first));
+    assert.ok(together.length > 3);
+    for (const text of together) inventory.addBlob(digestOf(Buffer.from(text)), text.length, "docker.io", 1);
+    let isFirst = true;
+    const shelf = {
+      forget(digest: Digest) {
+        if (!isFirst) return;
+        isFirst = false;
+        setImmediate(() => {
+          for (const text of together) {
+            if (digestOf(Buffer.from(text)) === digest) continue;
+            inventory.addBlob(put(Buffer.from(text)), text.length, "docker.io", 2);
+          }
+        });
+      },
+    };
+    const report = await reconcile({ ...parts, shelf }, { signal: never });
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(report.dropped, together.length);
+    assert.equal(inventory.blobs, together.length - 1);
+    for (const { digest } of inventory.sizesBetween("sha256:", "sha256:g", 1000)) assert.ok(store.has(digest));
   }));
 
 test("it stops when it is told to, what was done stays done, and the next run ends it", () =>
