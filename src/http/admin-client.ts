@@ -63,7 +63,12 @@ export function askAdmin(address: Address, question: AdminQuestion): Promise<Adm
   sent.once("response", (response) => {
     answered = response;
     // What is not wanted any more is not sent any more.
-    if (body instanceof Readable) response.once("end", () => body.destroy());
+    if (body instanceof Readable) {
+      response.once("end", () => {
+        body.destroy();
+        sent.destroy();
+      });
+    }
     const length = response.headers["content-length"];
     resolve({
       status: response.statusCode ?? 0,
