@@ -2,12 +2,13 @@
  * Takes an archive into the store: a bundle of ours, any OCI layout, or what `docker save` wrote.
  *
  * Every byte is verified before it counts, and nothing gets a name before all that it names is here. A bundle's signature
- * is looked at before anything else of it. What an archive that is refused has brought is removed again; what came whole
- * before one broke off stays, named by nothing, so the next attempt has only the rest to take.
+ * is looked at before anything else of it. Of an archive that breaks off or is refused, the blobs that came whole stay: each
+ * is what its digest says, nothing names it, and nobody may read it for that. They are not taken back, because others may
+ * rely on them by then; they leave as anything else does, when room is wanted.
  */
 import { createHash, type KeyObject } from "node:crypto";
 import type { Readable } from "node:stream";
-import { Failure, isFailure } from "../base/failure.ts";
+import { Failure } from "../base/failure.ts";
 import type { Place } from "../meta/repositories.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
@@ -90,19 +91,11 @@ export async function importArchive(
     return await running.finish();
   } catch (error) {
     options.signal.throwIfAborted();
-    if (isRefusal(error)) await running.undo();
     throw error;
   } finally {
     body.destroy();
     await running.close();
   }
-}
-
-/** The archive is bad, and not just short. */
-function isRefusal(error: unknown): boolean {
-  if (!isFailure(error, "corrupt", "invalid", "denied", "unsupported")) return false;
-  const { detail } = error;
-  return !(typeof detail === "object" && detail !== null && "truncated" in detail && detail.truncated === true);
 }
 
 class Import {
@@ -180,12 +173,6 @@ class Import {
       knownBlobs: this.#known,
       notes: resolved.notes,
     };
-  }
-
-  /** Takes back what was stored. */
-  async undo(): Promise<void> {
-    await Promise.all(this.#underWay);
-    await this.#intake.giveBack();
   }
 
   async close(): Promise<void> {

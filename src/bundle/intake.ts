@@ -1,7 +1,5 @@
 /**
  * Takes single blobs into the store: room first, then the bytes, which count when size and digest are right, then the row.
- *
- * What it took can be given back as long as nothing else has come to rely on it.
  */
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
@@ -12,8 +10,8 @@ import { type Digest, digestOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest, Lane } from "../store/blobstore.ts";
 
 export interface IntakeParts {
-  readonly store: Pick<BlobStore, "has" | "ingest" | "remove" | "read" | "freeBytes">;
-  readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob" | "bytes">;
+  readonly store: Pick<BlobStore, "has" | "ingest" | "freeBytes">;
+  readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "bytes">;
   readonly capacity: { reserve(sizeBytes: number, newcomer: Newcomer): Promise<Room | string> };
   /** So that whoever has no room is told how much is missing; absent where nobody is. */
   readonly limits?: StoreLimits;
@@ -32,8 +30,7 @@ export interface Newcomer {
 export class Intake {
   readonly #parts: IntakeParts;
   readonly #signal: AbortSignal;
-  readonly #took = new Map<Digest, number>();
-  #tookBytes = 0;
+  #taken = { blobs: 0, bytes: 0 };
 
   constructor(parts: IntakeParts, signal: AbortSignal) {
     this.#parts = parts;
@@ -42,7 +39,7 @@ export class Intake {
 
   /** What came new, so far. */
   get taken(): { readonly blobs: number; readonly bytes: number } {
-    return { blobs: this.#took.size, bytes: this.#tookBytes };
+    return this.#taken;
   }
 
   /** @param sizeBytes it must be so long, where that is known. */
@@ -78,8 +75,7 @@ export class Intake {
         ingest.close();
       }
       inventory.addBlob(digest, sizeBytes, from, clock.now());
-      this.#took.set(digest, sizeBytes);
-      this.#tookBytes += sizeBytes;
+      this.#taken = { blobs: this.#taken.blobs + 1, bytes: this.#taken.bytes + sizeBytes };
     } finally {
       room.release();
     }
@@ -100,16 +96,6 @@ export class Intake {
     const room = await this.#parts.capacity.reserve(sizeBytes, { digest: NOBODY, upstream: "" });
     if (typeof room === "string") throw await this.#noRoomFor("a layer on its way", sizeBytes, room);
     return room;
-  }
-
-  /** Forgets what it took, but for what is wanted all the same. */
-  async giveBack(): Promise<void> {
-    const { store, inventory } = this.#parts;
-    for (const digest of this.#took.keys()) {
-      inventory.dropBlob(digest);
-      await store.remove(digest);
-    }
-    this.#took.clear();
   }
 
   async #reserve({ digest, sizeBytes, from, name }: Parameters<Intake["take"]>[0]): Promise<Room> {

@@ -12,7 +12,7 @@ import { seededBytes } from "../kit/content.ts";
 import { makeImage, makeIndex, type TestImage, type TestIndex } from "../kit/image.ts";
 import { makeTar } from "../kit/tar.ts";
 import { place } from "../meta/rooms.ts";
-import { tarOf, unpack } from "./luggage.ts";
+import { assertHarmless, tarOf, unpack } from "./luggage.ts";
 import { Stage } from "./stage.ts";
 
 interface File {
@@ -93,7 +93,7 @@ test("a tag alone, or no name, needs to be told of which repository it is", asyn
       unpack(without, tarOf(files)),
       (error) => isFailure(error, "invalid") && /--as REPOSITORY/.test(error.message),
     );
-    assert.deepEqual(await without.files(), { blobs: [], partial: [] });
+    await assertHarmless(without);
     await using there = await Stage.open();
     await unpack(there, tarOf(files), { as: "registry.example.com:5000/team/app" });
     const own = place("registry.example.com:5000", "team/app");
@@ -115,8 +115,7 @@ test("an index whose other platforms were never pulled is taken, and said so; an
     await assert.rejects(unpack(other, tarOf(layout([{ image: index, names }], gone))), (error) =>
       isFailure(error, "corrupt"),
     );
-    assert.deepEqual(await other.files(), { blobs: [], partial: [] });
-    assert.deepEqual(other.rooms.repositories.list(), []);
+    await assertHarmless(other);
   }
 });
 
@@ -192,7 +191,7 @@ test("docker save of old: layers that are links to others, as it wrote them wher
   await using other = await Stage.open();
   await assert.rejects(unpack(other, link("../../../etc/passwd")), (error) => isFailure(error, "invalid"));
   await assert.rejects(unpack(other, link("../nowhere/layer.tar")), (error) => isFailure(error, "corrupt"));
-  assert.deepEqual(await other.files(), { blobs: [], partial: [] });
+  await assertHarmless(other);
 });
 
 test("docker save since 25: the layout in it counts", async () => {

@@ -1,4 +1,4 @@
-/** Archives that are broken or mean harm: each is refused in plain words, and nothing of it is left. */
+/** Archives that are broken or mean harm: each is refused in plain words, and gets nobody anything. */
 import assert from "node:assert/strict";
 import { Readable } from "node:stream";
 import { test } from "node:test";
@@ -7,12 +7,13 @@ import { type FailureKind, isFailure } from "../../src/base/failure.ts";
 import { encodeContents, parseContents } from "../../src/bundle/contents.ts";
 import { blobPath } from "../../src/bundle/layout.ts";
 import { END, headerOf, paddingOf } from "../../src/bundle/tarball.ts";
+import { missingIn, readTree } from "../../src/bundle/tree.ts";
 import { digestOf } from "../../src/oci/digest.ts";
 import { parseTag } from "../../src/oci/reference.ts";
 import { makeImage } from "../kit/image.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
 import { place } from "../meta/rooms.ts";
-import { filesOf, pack, tarOf, unpack } from "./luggage.ts";
+import { assertHarmless, filesOf, pack, tarOf, unpack } from "./luggage.ts";
 import { Stage } from "./stage.ts";
 
 const app = place("docker.io", "team/app");
@@ -30,12 +31,12 @@ async function bundle(): Promise<Buffer> {
 const GOOD = await bundle();
 const FILES = filesOf(GOOD);
 
-/** Nothing at all is left of a refused archive: no file, no row, no tag, no permission. */
+/** No tag and no permission comes of a refused archive; what is left are blobs that are what their names say, and no others. */
 async function refused(
   archive: Buffer | Readable,
   kind: FailureKind,
   why: RegExp,
-  { left = 0, maxBytes }: { left?: number; maxBytes?: number } = {},
+  { maxBytes }: { maxBytes?: number } = {},
 ): Promise<void> {
   await using there = await Stage.open(maxBytes === undefined ? {} : { maxBytes });
   await assert.rejects(unpack(there, archive), (error) => {
@@ -45,12 +46,7 @@ async function refused(
     assert.ok(!error.message.includes("\n"), "one line");
     return true;
   });
-  const { blobs, partial } = await there.files();
-  assert.deepEqual(partial, []);
-  assert.equal(blobs.length, left);
-  assert.equal(there.rooms.inventory.blobs, left);
-  assert.equal(there.rooms.tags.find(app, parseTag("1")), undefined);
-  assert.deepEqual(there.rooms.repositories.list(), []);
+  await assertHarmless(there);
 }
 
 /** One file of the good bundle changed, or another one in its place. */
@@ -102,7 +98,7 @@ test("cut at every block of its first kilobytes it is never taken for whole", as
   for (let at = 0; at < 8192 && at < GOOD.length; at += 512) {
     await using there = await Stage.open();
     await assert.rejects(unpack(there, Buffer.from(GOOD.subarray(0, at))), (error) => isFailure(error, "corrupt"));
-    assert.deepEqual(await there.files(), { blobs: [], partial: [] });
+    await assertHarmless(there);
   }
 });
 
@@ -282,4 +278,29 @@ test("permission: a digest that is only named, of content that is stored for oth
   assert.equal(there.rooms.graph.findReachable(app, digest), undefined);
   await unpack(there, tarOf(whole));
   assert.equal(there.rooms.graph.findReachable(app, digest)?.confirmed, true);
+});
+
+test("what others rely on by then stays when an import is refused: their tags, their pins, and every byte", async () => {
+  await using there = await Stage.open();
+  const { promise: go, resolve: finish } = Promise.withResolvers<void>();
+  const { promise: taken, resolve: begun } = Promise.withResolvers<void>();
+  async function* bad(): AsyncGenerator<Buffer> {
+    yield GOOD.subarray(0, GOOD.length - END.length);
+    begun();
+    await go;
+    yield Buffer.concat([header("../evil"), END]);
+  }
+  const refused = unpack(there, Readable.from(bad()));
+  await taken;
+  while (there.rooms.inventory.blobs <= image.blobs.size) await new Promise((resolve) => setImmediate(resolve));
+  const good = await unpack(there, GOOD);
+  assert.equal(good.taken.blobs, 0);
+  finish();
+  await assert.rejects(refused, (error) => isFailure(error, "invalid"));
+  assert.equal(there.rooms.tags.find(app, parseTag("1"))?.digest, image.digest);
+  for (const digest of [image.digest, ...image.blobs.keys()]) {
+    assert.ok(there.store.has(digest) && there.rooms.inventory.findSize(digest) !== undefined, digest);
+    assert.equal(there.rooms.graph.findReachable(app, digest)?.confirmed, true);
+  }
+  assert.deepEqual(missingIn(await readTree(there.parts, app, image.digest)), []);
 });

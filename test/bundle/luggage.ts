@@ -1,13 +1,15 @@
 /** Bundles of a stage, taken to another one. */
 
+import assert from "node:assert/strict";
 import type { KeyObject } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { Readable } from "node:stream";
 import { streamBundle } from "../../src/bundle/export.ts";
 import { type ImportResult, importArchive } from "../../src/bundle/import.ts";
 import { parseImageName, parsePlace } from "../../src/bundle/names.ts";
 import { type BundlePlan, planBundle } from "../../src/bundle/plan.ts";
 import { END, headerOf, paddingOf } from "../../src/bundle/tarball.ts";
-import type { Digest } from "../../src/oci/digest.ts";
+import { type Digest, digestOf, parseDigest } from "../../src/oci/digest.ts";
 import { parsePlatforms } from "../../src/oci/platform.ts";
 import type { Stage } from "./stage.ts";
 
@@ -78,4 +80,19 @@ export function tarOf(files: readonly { name: string; bytes: Buffer }[]): Buffer
     ...files.flatMap(({ name, bytes }) => [headerOf(name, bytes.length), bytes, paddingOf(bytes.length)]),
     END,
   ]);
+}
+
+/** What an archive may leave that was not taken: blobs that are what their names say, with their rows, and no more. */
+export async function assertHarmless(there: Stage): Promise<void> {
+  const { blobs, partial } = await there.files();
+  assert.deepEqual(partial, []);
+  assert.equal(there.rooms.inventory.blobs, blobs.length);
+  assert.deepEqual(there.rooms.repositories.list(), []);
+  for (const hex of blobs) {
+    const digest = parseDigest(`sha256:${hex}`);
+    const bytes = await readFile(there.store.pathOf(digest));
+    assert.equal(digestOf(bytes), digest);
+    assert.equal(there.rooms.inventory.findSize(digest), bytes.length);
+    assert.equal(there.rooms.inventory.findMediaType(digest), undefined);
+  }
 }
