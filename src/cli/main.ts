@@ -9,8 +9,15 @@ if (major < 24 || (major === 24 && minor < 15)) {
   process.exit(2);
 }
 
+const { guardOutput } = await import("./unwritable.ts");
+let failedCode = 0;
+guardOutput(process, (code) => {
+  failedCode = code;
+  process.exitCode = code;
+});
 const { run } = await import("./run.ts");
-process.exitCode = await run(process.argv.slice(2));
+const ownCode = await run(process.argv.slice(2));
+process.exitCode = failedCode === 0 ? ownCode : failedCode;
 // Everything has been stopped. Should a connection linger all the same, it does not keep the process.
 setTimeout(() => process.exit(), 1000).unref();
 
