@@ -11,6 +11,7 @@ import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-comm
 import { EXIT } from "./exit.ts";
 import { type Given, invalid, word } from "./flags.ts";
 import { readPattern } from "./ls.ts";
+import { SIGNAL_EXIT } from "./signals.ts";
 import { plain } from "./wording.ts";
 
 interface PurgeRequest {
@@ -91,9 +92,10 @@ function attempt<T>(flag: string, parse: () => T): T {
 async function run({ input, dryRun, yes }: PurgeRequest, at: AtDesk): Promise<number> {
   if (!dryRun && !yes && input["reference"] === undefined) {
     const plan = await purge({ ...input, dryRun: true }, at.desk);
-    if (plan.result.images > 1 && !(await isAgreed(plan.result, at))) {
+    const refusal = plan.result.images > 1 ? await refusalOf(plan.result, at) : undefined;
+    if (refusal !== undefined) {
       at.world.stderr.write("wharfinger: nothing was removed\n");
-      return EXIT.done;
+      return refusal;
     }
   }
   const { removed, kept, more, result } = await purge({ ...input, dryRun }, at.desk);
@@ -113,12 +115,14 @@ async function run({ input, dryRun, yes }: PurgeRequest, at: AtDesk): Promise<nu
   return EXIT.done;
 }
 
-async function isAgreed({ images, freedBytes }: PurgeResult, { world }: AtDesk): Promise<boolean> {
+/** @returns the exit code of somebody who does not want it; undefined: go on. */
+async function refusalOf({ images, freedBytes }: PurgeResult, { world }: AtDesk): Promise<number | undefined> {
   const question = `Remove ${images} images and free at least ${sizeText(freedBytes)}? [y/N] `;
   const answer = await world.ask?.(question);
   if (answer === undefined)
     throw new Failure("invalid", `this would remove ${images} images: give --yes, or --dry-run to see them`);
-  return /^\s*y(?:es)?\s*$/i.test(answer);
+  if (typeof answer !== "string") return answer.left === "interrupted" ? SIGNAL_EXIT.SIGINT : EXIT.failed;
+  return /^\s*y(?:es)?\s*$/i.test(answer) ? undefined : EXIT.done;
 }
 
 interface Told {

@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import type { Api } from "../api/dispatch.ts";
 import type { Config } from "../config/schema.ts";
 import type { ListenAddress } from "../config/units.ts";
+import type { Answer } from "./question.ts";
 
 /** A mirror as the command line sees it. */
 export interface RunningMirror {
@@ -37,7 +38,7 @@ export interface World {
   /** Loaded when it is needed: `--help` and a faulty configuration need no mirror. */
   loadMirror(): Promise<CreateMirror>;
   /** Asks whoever sits at the terminal; undefined where nobody does. */
-  ask?(question: string): Promise<string | undefined>;
+  ask?(question: string): Promise<Answer | undefined>;
   /** Calls back at every such signal until the returned function is called. */
   onSignal(listener: (signal: StopSignal) => void): () => void;
   /** Ends the process at once. */
@@ -57,13 +58,8 @@ export function processWorld(version: string): World {
     },
     async ask(question) {
       if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
-      const { createInterface } = await import("node:readline/promises");
-      const lines = createInterface({ input: process.stdin, output: process.stderr });
-      try {
-        return await lines.question(question);
-      } finally {
-        lines.close();
-      }
+      const { askAt } = await import("./question.ts");
+      return askAt(process.stdin, process.stderr, question);
     },
     onSignal(listener) {
       process.on("SIGTERM", listener);

@@ -108,6 +108,13 @@ test("whoever purges more than one image is asked first, and nobody to ask is no
       return answer;
     },
   });
+  for (const [left, code] of [
+    ["interrupted", 130],
+    ["ended", 1],
+  ] as const) {
+    const gone = await command(dir.path, ["purge", "--upstream", "docker.io"], { ask: async () => ({ left }) });
+    assert.deepEqual([gone.code, gone.stdout, gone.stderr], [code, "", "wharfinger: nothing was removed\n"]);
+  }
   const refused = await command(dir.path, ["purge", "--upstream", "docker.io"], answering("n"));
   assert.match(refused.stderr, /nothing was removed/);
   const nobody = await command(dir.path, ["purge", "--older-than", "0s"], answering(undefined));
