@@ -71,7 +71,7 @@ export function benchFlags(command: Argv): Argv {
     .example("$0 bench https://m --as podman --html run.html quay.io/org/a quay.io/org/b", "A page with charts")
     .example("$0 bench http://m:5000 --scenario slow --clients 2000 --rate 8KiB alpine", "Who reads slowly")
     .epilogue(
-      "Exit codes: 0 done, 1 an error or a wrong digest occurred or nothing could be pulled, 2 bad usage,\n" +
+      "Exit codes: 0 done, 1 an error or a wrong digest occurred or nothing could be pulled, 2 bad usage, " +
         "3 an image was not found, 4 refused (401, 403).",
     );
 }

@@ -51,8 +51,8 @@ export function checkFlags(command: Argv): Argv {
     .example("$0 check --upstream ghcr.io --repository owner/private", "May this account pull that?")
     .example("$0 check --json | jq '.upstreams[] | select(.result != \"ok\")'", "For scripts")
     .epilogue(
-      "Exit codes: 0 all is well; 1 an upstream is degraded (of several accounts or endpoints one is not well), cannot be\n" +
-        "reached, its limit is used up, or our own credentials for it cannot be had; 2 bad usage or configuration; 3 no such\n" +
+      "Exit codes: 0 all is well; 1 an upstream is degraded (of several accounts or endpoints one is not well), cannot be " +
+        "reached, its limit is used up, or our own credentials for it cannot be had; 2 bad usage or configuration; 3 no such " +
         "upstream; 4 an upstream refuses all of our accounts, or what is asked for. Of several, 4 goes before 1.",
     );
   return settingFlags(described, SETTINGS);

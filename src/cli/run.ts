@@ -5,11 +5,12 @@
  * the file and the environment, so that one run names every fault.
  */
 import { readFileSync } from "node:fs";
-import yargs from "yargs";
+import yargs, { type Argv } from "yargs";
 import { messageOf } from "../base/failure.ts";
 import { COMMANDS, nameOf } from "./commands.ts";
 import { EXIT } from "./exit.ts";
 import { withJsonAlone } from "./flags.ts";
+import { examplesBelow, helpWidth, ownFlagsFirst } from "./help.ts";
 import { type ServeRequest, serve } from "./serve.ts";
 import { listSettings, readSettings, settingFlags } from "./setting-flags.ts";
 import { processWorld, type World } from "./world.ts";
@@ -63,7 +64,7 @@ function parse(
 
 function commandLine(world: World, choose: (command: () => Promise<number>) => void) {
   const leaves = listSettings();
-  const parser = yargs()
+  const parser = examplesBelow(yargs())
     .scriptName("wharfinger")
     .usage("$0 [serve] [--config FILE]\n\nA caching pull-through mirror for container registries.")
     .parserConfiguration({
@@ -77,7 +78,7 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
       "Serve the mirror; the default command",
       (command) => {
         command.option("config", { type: "string", requiresArg: true, describe: "Configuration file (YAML)" });
-        return settingFlags(command, leaves);
+        return settingFlags(command, leaves, "Settings, before environment and file:");
       },
       (given: Readonly<Record<string, unknown>>) => {
         const request: ServeRequest = { file: fileOf(given.config), flags: readSettings(given, leaves) };
@@ -95,10 +96,12 @@ function commandLine(world: World, choose: (command: () => Promise<number>) => v
     .strict()
     .version(world.version)
     .help()
-    .wrap(110)
+    .group(["help", "version"], "Help:")
+    .wrap(helpWidth(world.stdout))
     .exitProcess(false);
   for (const { usage, summary, flags, run } of COMMANDS) {
-    parser.command(usage, summary, flags, (given: Readonly<Record<string, unknown>>) => {
+    const described = (command: Argv) => flags(ownFlagsFirst(command));
+    parser.command(usage, summary, described, (given: Readonly<Record<string, unknown>>) => {
       choose(() => run(given, world));
     });
   }

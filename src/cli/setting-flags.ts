@@ -4,13 +4,14 @@
 import type { Argv } from "yargs";
 import { type Leaf, listLeaves } from "../config/leaves.ts";
 import type { Given } from "./flags.ts";
+import { SETTINGS_GROUP } from "./help.ts";
 
 /** @param except flags that are the command's own */
 export function listSettings(except: ReadonlySet<string> = new Set()): readonly Leaf[] {
   return listLeaves().filter(({ flag }) => !except.has(flag));
 }
 
-export function settingFlags<T>(command: Argv<T>, leaves: readonly Leaf[]): Argv<T> {
+export function settingFlags<T>(command: Argv<T>, leaves: readonly Leaf[], group = SETTINGS_GROUP): Argv<T> {
   for (const leaf of leaves) {
     const choices = leaf.choices === undefined ? "" : ` (${leaf.choices.join(", ")})`;
     command.option(leaf.flag, {
@@ -18,7 +19,7 @@ export function settingFlags<T>(command: Argv<T>, leaves: readonly Leaf[]): Argv
       ...(leaf.boolean ? {} : { type: "string", requiresArg: true }),
       describe: `${leaf.doc}${choices}`,
       defaultDescription: leaf.default === null ? "none" : String(leaf.default),
-      group: "Settings, before environment and file:",
+      group,
     });
   }
   return command;

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { COMMANDS, nameOf } from "../../src/cli/commands.ts";
+import { helpWidth } from "../../src/cli/help.ts";
 import { say } from "./stage.ts";
 
 test("`wharfinger --help` lists every command with one line", async () => {
@@ -16,12 +17,23 @@ test("`wharfinger --help` lists every command with one line", async () => {
   }
 });
 
+test("`--help` is as wide as the terminal, but no wider than can be read", async () => {
+  const widths = [100, 110, 400].map((columns) => helpWidth({ isTTY: true, columns }));
+  assert.deepEqual(widths, [100, 110, 110]);
+  assert.deepEqual([helpWidth({}), helpWidth({ isTTY: true, columns: 0 }), helpWidth({ columns: 200 })], [80, 80, 80]);
+});
+
 for (const command of COMMANDS) {
   test(`\`wharfinger ${nameOf(command)}\` explains itself with examples, and refuses a flag that it does not know`, async () => {
     const help = await say([nameOf(command), "--help"]);
     assert.equal(help.code, 0, help.stderr);
     assert.match(help.stdout, /^Examples:$/m);
     assert.match(help.stdout, new RegExp(`^ +wharfinger ${nameOf(command)}\\b`, "m"));
+    const wide = help.stdout.split("\n").filter((line) => [...line].length > 80);
+    assert.deepEqual(wide, [], "wider than a terminal");
+    const groups = [...help.stdout.matchAll(/^(\S.*):$/gm)].map(([, title]) => title);
+    const [own, settings] = ["Options", "Settings (as in serve)"].map((title) => groups.indexOf(title));
+    assert.ok(own !== undefined && own >= 0 && settings !== undefined && (settings < 0 || own < settings), "own first");
     const refused = await say([nameOf(command), "--no-such-flag-at-all"]);
     assert.equal(refused.code, 2);
     assert.notEqual(refused.stderr, "");

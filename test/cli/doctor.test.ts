@@ -301,7 +301,7 @@ test("a faulty configuration is told with its lines, exit code 2", async (t) => 
 test("doctor --help has examples", async () => {
   const { code, stdout } = await say(["doctor", "--help"]);
   assert.equal(code, 0);
-  assert.match(stdout, /Examples:[\s\S]*doctor http:\/\/mirror\.example:5000 --image/);
+  assert.match(stdout, /Examples:[\s\S]*doctor http:\/\/mirror\.example:5000 /);
 });
 
 test("a daemon that is told of the mirror for a registry that it does not have is a failure", async (t) => {
