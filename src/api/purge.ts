@@ -14,7 +14,7 @@ import { notCached } from "./image.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { type ApiEvent, type EventOperation, eventOperation, type Operation } from "./operation.ts";
 import { imageReference, imageText, type NamedImage } from "./reference.ts";
-import { Removal, type RemovalParts, type RemovalPlan } from "./removal.ts";
+import { type Freed, Removal, type RemovalParts, type RemovalPlan } from "./removal.ts";
 import { breathing, walkImages } from "./walk.ts";
 
 export interface PurgeParts extends RemovalParts {
@@ -90,20 +90,20 @@ async function* purge(parts: PurgeParts, input: Input, signal: AbortSignal): Asy
         yield { event: "kept", references: referencesOf(row, plan), digest: row.digest, reason: "pinned" };
         continue;
       }
-      let done = plan;
+      let done: Freed = { blobs: plan.digests.length, bytes: plan.bytes };
       if (!input.dryRun) {
         for (const { place, reference } of pins) parts.pins.drop(place, reference);
         // Without its pins more of it may go.
-        done = pins.length === 0 ? plan : removal.plan(row, only);
-        await removal.carryOut(row, done, breath);
+        const last = pins.length === 0 ? plan : removal.plan(row, only);
+        done = await removal.carryOut(row, last, breath);
       }
       result.images += 1;
-      result.blobs += done.digests.length;
+      result.blobs += done.blobs;
       result.freedBytes += done.bytes;
       const purged: Purged = {
         references: referencesOf(row, plan),
         digest: row.digest,
-        blobs: done.digests.length,
+        blobs: done.blobs,
         freedBytes: done.bytes,
       };
       yield { event: "removed", ...purged };
@@ -189,14 +189,11 @@ async function purgeLoose(
         (unusedSince === undefined || blob.lastUsedAt <= unusedSince) &&
         !removal.isBusy(blob.digest),
     );
-    if (!dryRun) {
-      await removal.discard(
-        wanted.map(({ digest }) => digest),
-        breath,
-      );
-    }
-    sum.blobs += wanted.length;
-    sum.bytes += wanted.reduce((bytes, { sizeBytes }) => bytes + sizeBytes, 0);
+    const planned = { blobs: wanted.length, bytes: wanted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
+    const digests = wanted.map(({ digest }) => digest);
+    const gone = dryRun ? planned : await removal.discard(digests, breath);
+    sum.blobs += gone.blobs;
+    sum.bytes += gone.bytes;
     after = last;
     await breath();
   }

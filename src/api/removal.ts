@@ -20,7 +20,7 @@ import type { DiskStore } from "../store/disk.ts";
 export interface RemovalParts {
   readonly images: Images;
   readonly leaving: Leaving;
-  readonly holdings: Pick<Holdings, "find" | "findUnit" | "remove">;
+  readonly holdings: Pick<Holdings, "findUnit" | "evict">;
   readonly tags: Pick<Tags, "drop">;
   readonly shelf: Pick<Shelf, "forget">;
   readonly store: Pick<DiskStore, "discard">;
@@ -37,6 +37,11 @@ export interface RemovalPlan {
   readonly staysNamed: boolean;
   /** What leaves the store, what names first. */
   readonly digests: readonly Digest[];
+  readonly bytes: number;
+}
+
+export interface Freed {
+  readonly blobs: number;
   readonly bytes: number;
 }
 
@@ -66,8 +71,8 @@ export class Removal {
     };
   }
 
-  /** @param breath is waited for now and then. */
-  async carryOut(row: ImageRow, plan: RemovalPlan, breath: () => Promise<void>): Promise<void> {
+  /** @param breath is waited for now and then. @returns what left the store: less than planned, where it came to be needed. */
+  async carryOut(row: ImageRow, plan: RemovalPlan, breath: () => Promise<void>): Promise<Freed> {
     const { tags, sightings, absences, troubles, leaving, shelf } = this.#parts;
     const { place, repositoryId, digest } = row;
     for (const tag of plan.tags) {
@@ -76,34 +81,41 @@ export class Removal {
       absences.forget(place, tag);
       troubles.forget(place, tag);
     }
-    if (plan.staysNamed) return;
+    if (plan.staysNamed) return { blobs: 0, bytes: 0 };
     const tree = leaving.treeOf(digest);
-    await this.discard(plan.digests, breath);
+    const freed = await this.discard(plan.digests, breath);
     // What stays for others may be read here no longer, but where another image of the repository names it. Twice: what
     // comes early may be named by what comes late.
     for (const one of [...tree, ...tree]) {
       absences.forget(place, one);
-      if (!leaving.isNamedIn(repositoryId, one)) {
+      if (!leaving.isNamedIn(repositoryId, one) && !leaving.isTaggedIn(repositoryId, one)) {
         leaving.dropPermission(repositoryId, one);
         shelf.forget(one);
       }
       await breath();
     }
+    return freed;
   }
 
-  /** Forgets these and removes their files. A file whose name is gone is still read by who has it open. */
-  async discard(digests: readonly Digest[], breath: () => Promise<void>): Promise<void> {
-    const { holdings, shelf, store } = this.#parts;
+  /**
+   * Forgets these and removes their files, what names first; but what meanwhile was pinned, tagged, named by another or
+   * is fetched stays. A file whose name is gone is still read by who has it open.
+   */
+  async discard(digests: readonly Digest[], breath: () => Promise<void>): Promise<Freed> {
+    const { holdings, leaving, shelf, store } = this.#parts;
+    const freed = { blobs: 0, bytes: 0 };
     for (let at = 0; at < digests.length; at += AT_ONCE) {
-      const some = digests.slice(at, at + AT_ONCE);
-      holdings.remove(some, false);
-      const gone = some.map((digest) => {
+      const some = digests.slice(at, at + AT_ONCE).filter((one) => !leaving.isTagged(one) && !this.isBusy(one));
+      const gone = holdings.evict(some, undefined, false).map(({ digest, sizeBytes }) => {
         shelf.forget(digest);
+        freed.blobs += 1;
+        freed.bytes += sizeBytes;
         return store.discard(digest);
       });
       await Promise.all(gone);
       await breath();
     }
+    return freed;
   }
 
   /** Whether a pull of it is under way. */

@@ -207,12 +207,13 @@ export class Holdings {
   }
 
   /**
-   * As `remove`, remembering, but of these only what nothing names by then and nobody holds: the order decides, parents
+   * As `remove`, but of these only what nothing names by then and nobody holds: the order decides, parents
    * come first.
    * @param forced may be named, by what it names itself.
+   * @param remember what they were worth, should they come back.
    * @returns what has left.
    */
-  evict(digests: readonly Digest[], forced?: Digest): Holding[] {
+  evict(digests: readonly Digest[], forced?: Digest, remember = true): Holding[] {
     const gone = new Map<Digest, Holding>();
     const { find, children } = this.#statements;
     const lost = new Map<Digest, number>();
@@ -229,7 +230,7 @@ export class Holdings {
           }
         }
         // What is named is in no index of candidates: whoever names it goes after it, so that it never gets there.
-        for (const digest of [...gone.keys()].reverse()) this.#remove(digest, true);
+        for (const digest of [...gone.keys()].reverse()) this.#remove(digest, remember);
       });
     } catch (error) {
       this.#inventory.recount();

@@ -28,6 +28,8 @@ export class Leaving {
         `WITH RECURSIVE tree (digest) AS (SELECT ?1 UNION SELECT n.child FROM tree JOIN names n ON n.parent = tree.digest LIMIT ?2)
          SELECT digest FROM tree`,
       ),
+      named: database.prepare("SELECT 1 FROM names WHERE child = ? LIMIT 1"),
+      taggedIn: database.prepare("SELECT 1 FROM tags WHERE digest = ? AND repository = ? LIMIT 1"),
       namedIn: database.prepare(
         `SELECT 1 FROM names n JOIN reachable r ON r.repository = ?2 AND r.digest = n.parent
          JOIN manifests m ON m.digest = n.parent WHERE n.child = ?1 LIMIT 1`,
@@ -42,6 +44,15 @@ export class Leaving {
 
   isTagged(digest: Digest): boolean {
     return this.#statements.tagged.get(digest) !== undefined;
+  }
+
+  isTaggedIn(repositoryId: number, digest: Digest): boolean {
+    return this.#statements.taggedIn.get(digest, repositoryId) !== undefined;
+  }
+
+  /** Some manifest names it, of whatever repository. */
+  isNamed(digest: Digest): boolean {
+    return this.#statements.named.get(digest) !== undefined;
   }
 
   /** Another repository has a tag for it, or was served it by its upstream. */
