@@ -14,6 +14,7 @@ import type { Inventory } from "../meta/inventory.ts";
 import type { Usage } from "../meta/usage.ts";
 import { findExcess, isSmall, limitOf, type Need, refusalText, type Watermarks } from "../mirror/admission.ts";
 import type { Capacity } from "../mirror/capacity.ts";
+import type { Keeping } from "../mirror/keeping.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { RoomMaker, RoomWanted } from "../mirror/room.ts";
 import type { Shelf } from "../mirror/shelf.ts";
@@ -31,6 +32,8 @@ export interface EvictorParts {
   readonly usage: Pick<Usage, "isNoted" | "worthOf">;
   readonly shelf: Pick<Shelf, "forget">;
   readonly store: Pick<DiskStore, "discard" | "isOpen">;
+  /** What is kept of fills that ended early leaves before anything that is whole. */
+  readonly keeping?: Pick<Keeping, "bytes" | "makeRoom">;
   /** Whether a fill of it runs, or somebody reads what one has written, or another process reads it. */
   readonly isFilling: (digest: Digest) => boolean;
   readonly marks: Watermarks;
@@ -172,6 +175,10 @@ export class Evictor implements RoomMaker {
     const all = nothing();
     let need: Need | undefined;
     for (let work = this.#findWork(); work !== undefined && !this.#stopped; work = this.#findWork(true)) {
+      if (await this.#dropKept(work)) {
+        if ((await this.#parts.capacity.look()) !== undefined) break;
+        continue;
+      }
       need ??= work.need;
       const removed = await this.#sweepOnce(work);
       add(all, removed);
@@ -181,6 +188,13 @@ export class Evictor implements RoomMaker {
       break;
     }
     if (need !== undefined) this.#tellEnd(need, all, startedAt);
+  }
+
+  /** @returns whether anything has left. */
+  async #dropKept({ need, bytes }: Work): Promise<boolean> {
+    const { keeping } = this.#parts;
+    if (keeping === undefined || keeping.bytes === 0 || need === "upstream-share") return false;
+    return (await keeping.makeRoom(bytes)) > 0;
   }
 
   #tellEnd(reason: Need, { images, blobs, bytes }: Removed, startedAt: number): void {

@@ -41,6 +41,8 @@ export class Scene {
   readonly troubles: MirrorNotices["storageTrouble"][] = [];
   /** Whose files were to be removed. */
   readonly discarded: Digest[] = [];
+  /** Of a fill that ended early. */
+  keptBytes = 0;
   /** What others have on the disk. */
   foreignBytes = 0;
   /** The disk lets go of nothing. */
@@ -64,10 +66,23 @@ export class Scene {
     };
     const bounds = { maxBytes, minFreeBytes, ...(shares === undefined ? {} : { shares }) };
     const bytesOf = (upstream: string) => this.holdings.bytesOf(upstream);
-    this.capacity = new Capacity({ store, inventory: this.inventory, limits: bounds, clock, notices, bytesOf });
+    const bytesKept = () => this.keptBytes;
+    const keeping = {
+      get bytes() {
+        return bytesKept();
+      },
+      makeRoom: async () => {
+        const freed = this.keptBytes;
+        this.keptBytes = 0;
+        return freed;
+      },
+    };
+    const { inventory } = this;
+    this.capacity = new Capacity({ store, inventory, limits: bounds, clock, notices, bytesOf, keeping });
     this.evictor = new Evictor({
       ...this,
       store,
+      keeping,
       shelf: { forget() {} },
       isFilling: (of) => this.filling.has(of),
       marks: { high, low },

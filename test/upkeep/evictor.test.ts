@@ -226,6 +226,23 @@ test("offline, nothing leaves behind, however full it is, and for what is brough
     assert.deepEqual(scene.has("b0", "b1", "b2", "b9", "new"), [false, false, true, true, true]);
   }));
 
+test("behind, what is kept of fills that ended early leaves before anything that is whole", () =>
+  withScene({ high: 0.9, low: 0.5 }, async (scene) => {
+    for (let at = 0; at < 4; at += 1) {
+      scene.put(`b${at}`, 100);
+      scene.clock.jump(HOUR);
+    }
+    scene.keptBytes = 550;
+    scene.evictor.stir();
+    await scene.settled();
+    assert.deepEqual([scene.keptBytes, scene.inventory.bytes, scene.evicted.length], [0, 400, 0]);
+    scene.keptBytes = 100;
+    scene.put("more", 550);
+    scene.evictor.stir();
+    await scene.settled();
+    assert.deepEqual([scene.keptBytes, scene.has("b0", "b3", "more")], [0, [false, false, true]]);
+  }));
+
 test("an upstream over its share makes room for its own at its own cost", () =>
   withScene({ shares: new Map([["ghcr.io", 300]]) }, async (scene) => {
     scene.put("other", 300);
