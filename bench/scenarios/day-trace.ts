@@ -81,7 +81,13 @@ async function runReal(trace: DayTrace, limitBytes: number, dir: string): Promis
   const inventory = new Inventory(database, true, (at) => usage.dateOf(at));
   const holdings = new Holdings(database, { inventory, tags, repositories });
   const notices = new Notices<MirrorNotices>();
-  const store = { freeBytes: async () => 2 ** 50, discard: async () => {}, isOpen: () => false };
+  const store = {
+    freeBytes: async () => 2 ** 50,
+    discard: async () => {},
+    has: () => false,
+    retryRemoving: async () => {},
+    isOpen: () => false,
+  };
   const limits = { maxBytes: limitBytes, minFreeBytes: 0 };
   const capacity = new Capacity({ store, inventory, limits, clock, notices });
   const none = { shelf: { forget() {} }, isFilling: () => false };

@@ -29,7 +29,10 @@ const UNKNOWN_SHARE = 1 / 16;
 const UNTOLD = "untold";
 
 export interface CapacityParts {
-  readonly store: Pick<BlobStore, "freeBytes">;
+  readonly store: Pick<BlobStore, "freeBytes"> & {
+    /** Of files that should be gone, and are not. */
+    readonly lingeringBytes?: number;
+  };
   readonly inventory: Pick<Inventory, "bytes">;
   readonly limits: StoreLimits;
   /** Absent where nobody watches over the disk. */
@@ -131,7 +134,7 @@ export class Capacity {
       reservedBytes += bytes;
       missingBytes += bytes - seenBytes;
     }
-    const leavingBytes = this.#maker?.leavingBytes ?? 0;
+    const leavingBytes = (this.#maker?.leavingBytes ?? 0) + (this.#parts.store.lingeringBytes ?? 0);
     return {
       storedBytes: this.#parts.inventory.bytes + leavingBytes + this.#keptBytes + reservedBytes,
       freeBytes: this.#free.bytes - missingBytes,

@@ -162,8 +162,18 @@ export class DiskStore implements BlobStore {
     return this.#partials.list();
   }
 
-  removePartial(file: string): Promise<void> {
-    return this.#partials.remove(file);
+  async removePartial(file: string): Promise<void> {
+    await this.#partials.remove(file);
+  }
+
+  /** Bytes of files that should be gone, and are not. */
+  get lingeringBytes(): number {
+    return this.#partials.lingering.bytes;
+  }
+
+  /** Tries again to remove some of those. */
+  retryRemoving(): Promise<void> {
+    return this.#partials.lingering.retry();
   }
 
   async remove(digest: Digest): Promise<void> {
@@ -179,17 +189,20 @@ export class DiskStore implements BlobStore {
   /**
    * Removes a stored blob: its name is gone when this returns, so that it is never taken from under one that is stored
    * anew; its space, which may take long to be given back, when the promise resolves.
+   * @throws Failure `storage` where its file would not go: it lingers, or is still there by its name.
    */
-  discard(digest: Digest): Promise<void> {
+  async discard(digest: Digest): Promise<void> {
     this.#hot.drop(digest);
     const { name, path } = this.#partials.aside();
     try {
       this.#files.renameNow(this.pathOf(digest), path);
     } catch (cause) {
       // Another device, perhaps; what it is, removing tells.
-      return errnoOf(cause) === "ENOENT" ? Promise.resolve() : this.remove(digest);
+      if (errnoOf(cause) !== "ENOENT") await this.remove(digest);
+      return;
     }
-    return this.#partials.remove(name);
+    const trouble = await this.#partials.remove(name);
+    if (trouble !== undefined) throw storageFailure("cannot remove a stored blob's file", trouble);
   }
 
   /** It has lost its file: whoever comes does not read what is kept open of it. */

@@ -11,6 +11,7 @@ import { errnoOf } from "../base/failure.ts";
 import { algorithmOf, type Digest, hexOf } from "../oci/digest.ts";
 import type { Kept } from "./blobstore.ts";
 import type { Files } from "./files.ts";
+import { Lingering } from "./lingering.ts";
 import { storageFailure } from "./trouble.ts";
 
 const CREATE = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
@@ -31,11 +32,13 @@ export class Partials {
   readonly #incoming: string;
   readonly #life = randomBytes(4).toString("hex");
   readonly #running = new Set<string>();
+  readonly lingering: Lingering;
   #serial = 0;
 
   /** @param blobs where blobs are: copies on their way there lie in a directory of it. */
   constructor(files: Files, directory: string, blobs: string) {
     this.#files = files;
+    this.lingering = new Lingering(files);
     this.#directory = directory;
     this.#incoming = join(blobs, ".incoming");
   }
@@ -120,10 +123,10 @@ export class Partials {
     return [...names];
   }
 
-  /** What cannot be removed now stays for the next time that somebody looks. */
-  async remove(name: string): Promise<void> {
-    if (this.#running.has(name) || name.includes("/") || name.startsWith(".")) return;
-    await this.#files.unlink(join(this.#directory, name)).catch(() => {});
-    await this.#files.unlink(this.incomingOf(name)).catch(() => {});
+  /** What cannot be removed now lingers. @returns why it does; undefined where it is gone. */
+  async remove(name: string): Promise<unknown> {
+    if (this.#running.has(name) || name.includes("/") || name.startsWith(".")) return undefined;
+    const trouble = await this.lingering.remove(join(this.#directory, name));
+    return trouble ?? (await this.lingering.remove(this.incomingOf(name)));
   }
 }

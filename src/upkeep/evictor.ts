@@ -31,7 +31,7 @@ export interface EvictorParts {
   readonly inventory: Pick<Inventory, "addBlob">;
   readonly usage: Pick<Usage, "isNoted" | "worthOf">;
   readonly shelf: Pick<Shelf, "forget">;
-  readonly store: Pick<DiskStore, "discard" | "isOpen">;
+  readonly store: Pick<DiskStore, "discard" | "has" | "isOpen" | "retryRemoving">;
   /** What is kept of fills that ended early leaves before anything that is whole. */
   readonly keeping?: Pick<Keeping, "bytes" | "makeRoom">;
   /** Whether a fill of it runs, or somebody reads what one has written, or another process reads it. */
@@ -121,6 +121,7 @@ export class Evictor implements RoomMaker {
   start(): void {
     const look = async () => {
       try {
+        await this.#parts.store.retryRemoving();
         if ((await this.#parts.capacity.look()) === undefined) this.stir();
         this.#parts.holdings.trimGhosts(MAX_GHOSTS);
       } catch (cause) {

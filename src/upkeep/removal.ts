@@ -2,7 +2,8 @@
  * Takes units out of the store: their rows first, in one transaction for a few at a time, then their names, in the same
  * turn of the event loop, then their space. So nobody ever finds a name without the right to it.
  *
- * Where the disk does not let go of a file, this stops: it must not empty the index and free nothing.
+ * Where the disk does not let go of a file, this stops, and tries one at a time the next time: it must not empty the index
+ * and free nothing.
  */
 import type { Emitter } from "../base/notices.ts";
 import type { Holding, Holdings } from "../meta/holdings.ts";
@@ -19,7 +20,7 @@ export interface RemovalParts {
   readonly holdings: Pick<Holdings, "evict" | "namesOf">;
   readonly inventory: Pick<Inventory, "addBlob">;
   readonly shelf: Pick<Shelf, "forget">;
-  readonly store: Pick<DiskStore, "discard">;
+  readonly store: Pick<DiskStore, "discard" | "has">;
   readonly notices: Emitter<MirrorNotices>;
   readonly isBusy: (digest: Digest) => boolean;
 }
@@ -59,6 +60,8 @@ export class Removal {
   readonly #parts: RemovalParts;
   #chunk = 10;
   #leavingBytes = 0;
+  /** The disk did not let go of something the last time. */
+  #wary = false;
 
   constructor(parts: RemovalParts) {
     this.#parts = parts;
@@ -77,7 +80,7 @@ export class Removal {
     let leaving: Leaving = { names: [], blobs: 0, bytes: 0 };
     for (let at = 0; at < items.length && removed.failure === undefined; ) {
       await slices.pass();
-      const chunk = items.slice(at, at + this.#chunk);
+      const chunk = items.slice(at, at + (this.#wary ? 1 : this.#chunk));
       at += chunk.length;
       const startedAt = performance.now();
       const names = new Map<Digest, string[]>();
@@ -104,9 +107,10 @@ export class Removal {
         if (isLast) this.#tell(unit, leaving, reason, removed);
       }
       this.#adapt(performance.now() - startedAt);
-      if (discards.size >= MAX_DISCARDS) await Promise.all(discards);
+      if (this.#wary || discards.size >= MAX_DISCARDS) await Promise.all(discards);
     }
     await Promise.all(discards);
+    if (removed.failure !== undefined || removed.blobs > 0) this.#wary = removed.failure !== undefined;
     return removed;
   }
 
@@ -137,8 +141,8 @@ export class Removal {
       removed.bytes += sizeBytes;
     } catch (error) {
       removed.failure ??= error;
-      // It is there still, and counts.
-      inventory.addBlob(digest, sizeBytes, upstream, holding.lastUsedAt);
+      // Where it has its name still, it counts by its row; what only lingers, the store counts.
+      if (store.has(digest)) inventory.addBlob(digest, sizeBytes, upstream, holding.lastUsedAt);
     } finally {
       this.#leavingBytes -= sizeBytes;
     }

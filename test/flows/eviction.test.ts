@@ -2,9 +2,12 @@
  * A full cache lets go of what is worth least instead of passing new content by, and never holds more than it may.
  */
 import assert from "node:assert/strict";
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { seededBytes } from "../kit/content.ts";
+import { FaultyFiles } from "../kit/faulty-files.ts";
 import { getHashed } from "../kit/http.ts";
 import { makeImage, type TestImage } from "../kit/image.ts";
 import { TEST_WORKERS, TestMirror, type TestMirrorOptions } from "../kit/mirror.ts";
@@ -20,6 +23,12 @@ interface Pulled {
 }
 
 async function pull(mirror: TestMirror, name: string, image: TestImage): Promise<Pulled> {
+  const pulled = await pullThrough(mirror, name, image);
+  await mirror.settled();
+  return pulled;
+}
+
+async function pullThrough(mirror: TestMirror, name: string, image: TestImage): Promise<Pulled> {
   const verdicts: string[] = [];
   const get = async (path: string, digest: string) => {
     const answer = await getHashed(`${mirror.url}/v2/${name}/${path}`);
@@ -29,7 +38,6 @@ async function pull(mirror: TestMirror, name: string, image: TestImage): Promise
   };
   await get("manifests/1", image.digest);
   for (const { digest } of [image.config, ...image.layers]) await get(`blobs/${digest}`, digest);
-  await mirror.settled();
   return { verdicts };
 }
 
@@ -149,4 +157,23 @@ test("an upstream with a share of its own lets go of its own, and of nobody else
   assert.ok(!(await isGone(mirror, b)));
   assert.ok(!(await isGone(mirror, own)));
   assert.ok((await metric(mirror, 'evicted_bytes_total{reason="upstream-share"}')) > 150 * KIB);
+});
+
+test("where files would not go, what is there counts, pulls go on, and little is given up for nothing", async () => {
+  const images = Object.fromEntries(Array.from({ length: 25 }, (_, at) => [`i${at}`, imageOf(at + 1, 100 * KIB)]));
+  const files = new FaultyFiles();
+  const config = { workers: 1, cache: { maxSize: "1MiB", highWatermark: "100%", lowWatermark: "100%" } };
+  await withMirror(images, { config, files }, async (mirror) => {
+    files.fail({ call: "unlink", errno: "EIO", path: "discarded" });
+    for (const [name, image] of Object.entries(images)) {
+      await pullThrough(mirror, name, image);
+      const sizes = await Promise.all([...(await mirror.keptBytes()).values(), mirror.stored().then(sizeOf)]);
+      assert.ok(sizes.reduce((sum, size) => sum + size) <= 1024 * KIB);
+    }
+    assert.ok((await mirror.stored()).length >= 10);
+    async function sizeOf(names: readonly string[]): Promise<number> {
+      const paths = names.map((hex) => join(mirror.dir, "v1", "blobs", "sha256", hex.slice(0, 2), hex));
+      return (await Promise.all(paths.map((path) => stat(path)))).reduce((sum, { size }) => sum + size, 0);
+    }
+  });
 });

@@ -9,6 +9,7 @@ import { DiskStore } from "../../src/store/disk.ts";
 import { describeBlobStore } from "../contracts/blobstore.ts";
 import { readToEnd } from "../contracts/reading.ts";
 import { seededBytes } from "../kit/content.ts";
+import { FaultyFiles } from "../kit/faulty-files.ts";
 import { filesUnder } from "../kit/residue.ts";
 import { makeTempDir } from "../kit/temp.ts";
 
@@ -201,4 +202,22 @@ test("a discarded blob has no name any more when the call returns, one stored an
   await store.discard(digest);
   await store.discard(digest);
   assert.deepEqual(await filesUnder(dir.path), []);
+});
+
+test("a discarded file that will not go is told of, counts as long as it is there, and goes when it can", async () => {
+  await using dir = await makeTempDir("store");
+  const files = new FaultyFiles();
+  const store = await DiskStore.open(dir.path, files);
+  const digest = await put(store, seededBytes(1000));
+  const other = await put(store, seededBytes(10, 2));
+  files.fail({ call: "unlink", errno: "EIO" });
+  await assert.rejects(store.discard(digest), (error) => isFailure(error, "storage"));
+  assert.deepEqual([store.has(digest), store.lingeringBytes], [false, 1000]);
+  await assert.rejects(store.discard(other), (error) => isFailure(error, "storage"));
+  await store.retryRemoving();
+  assert.equal(store.lingeringBytes, 1010);
+  files.heal();
+  await store.retryRemoving();
+  assert.deepEqual([store.lingeringBytes, await filesUnder(dir.path)], [0, []]);
+  await store.stop();
 });

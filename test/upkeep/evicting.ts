@@ -58,6 +58,8 @@ export class Scene {
     const { maxBytes = 1000, minFreeBytes = 0, diskBytes = 1e9, shares, high = 1, low = 1, isOnline = true } = limits;
     const store = {
       freeBytes: async () => diskBytes - this.inventory.bytes - this.foreignBytes,
+      retryRemoving: async () => {},
+      has: () => this.stuck,
       isOpen: (of: Digest) => this.open.has(of),
       discard: async (of: Digest) => {
         this.discarded.push(of);
