@@ -42,7 +42,7 @@ export interface CapacityParts {
   /** What is stored of an upstream; needed where one has a share. */
   readonly bytesOf?: (upstream: string) => number;
   /** What is kept of fills that ended early: it takes space as well, and leaves before anything that is whole. */
-  readonly keeping?: Pick<Keeping, "bytes" | "makeRoom">;
+  readonly keeping?: Pick<Keeping, "bytes" | "makeRoom" | "takenBytes" | "settle">;
 }
 
 interface Reservation {
@@ -106,7 +106,10 @@ export class Capacity {
     writtenBytes: () => number = () => 0,
   ): Promise<Room | string> {
     return await this.#admit(sizeBytes, newcomer, (bytes) => {
-      const reservation = { bytes, upstream: newcomer.upstream, writtenBytes, seenBytes: 0 };
+      const { keeping } = this.#parts;
+      const seenBytes = Math.min(bytes, keeping?.takenBytes(newcomer.digest) ?? 0);
+      const reservation = { bytes, upstream: newcomer.upstream, writtenBytes, seenBytes };
+      keeping?.settle(newcomer.digest);
       this.#reservations.add(reservation);
       this.#maker?.stir();
       return { limitBytes: bytes, release: () => this.#release(reservation) };
@@ -135,10 +138,18 @@ export class Capacity {
       missingBytes += bytes - seenBytes;
     }
     const leavingBytes = (this.#maker?.leavingBytes ?? 0) + (this.#parts.store.lingeringBytes ?? 0);
+    const takenBytes = this.#parts.keeping?.takenBytes() ?? 0;
     return {
-      storedBytes: this.#parts.inventory.bytes + leavingBytes + this.#keptBytes + reservedBytes,
+      storedBytes: this.#parts.inventory.bytes + leavingBytes + this.#keptBytes + takenBytes + reservedBytes,
       freeBytes: this.#free.bytes - missingBytes,
     };
+  }
+
+  /** Without what it has on the disk already: room is wanted for all of it. */
+  #stateBefore(newcomer: Newcomer | undefined): StoreState {
+    const { storedBytes, freeBytes } = this.state();
+    const takenBytes = newcomer === undefined ? 0 : (this.#parts.keeping?.takenBytes(newcomer.digest) ?? 0);
+    return { storedBytes: storedBytes - takenBytes, freeBytes: freeBytes + takenBytes };
   }
 
   /** What an upstream has, what is on its way counted in. */
@@ -237,12 +248,12 @@ export class Capacity {
       const bytes = this.stateOf(newcomer.upstream) + sizeBytes - share;
       if (bytes > 0) return { need: "upstream-share", bytes };
     }
-    return findShortage(this.limits, this.state(), sizeBytes);
+    return findShortage(this.limits, this.#stateBefore(newcomer), sizeBytes);
   }
 
   /** It would not fit if everything left that is stored. */
   #isHopeless(sizeBytes: number, newcomer: Newcomer | undefined): boolean {
-    const state = this.state();
+    const state = this.#stateBefore(newcomer);
     const share = newcomer === undefined ? undefined : this.limits.shares?.get(newcomer.upstream);
     const reservedBytes = state.storedBytes - this.#parts.inventory.bytes - this.#keptBytes;
     return sizeBytes > limitOf(this.limits, state) - reservedBytes || (share !== undefined && sizeBytes > share);

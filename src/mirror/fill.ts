@@ -139,7 +139,13 @@ export class Fill {
     const { store, keeping, predecessor } = this.#parts;
     await predecessor;
     const kept = keeping?.take(this.digest);
-    const ingest = await store.ingest(this.digest, kept);
+    let ingest: Ingest;
+    try {
+      ingest = await store.ingest(this.digest, kept);
+    } catch (error) {
+      if (kept !== undefined) keeping?.giveBack(kept);
+      throw error;
+    }
     this.#keptBytes = ingest.receivedBytes;
     if (kept !== undefined && ingest.receivedBytes === 0) keeping?.lost(kept);
     return ingest;

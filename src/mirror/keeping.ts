@@ -42,6 +42,9 @@ export class Keeping {
   /** What nobody fetches now, the oldest first. */
   readonly #kept = new Map<Digest, KeptPartial>();
   #keptBytes = 0;
+  /** What somebody goes on with who has no room set aside for it yet. */
+  readonly #taken = new Map<Digest, number>();
+  #takenBytes = 0;
   #cancelNote: (() => void) | undefined;
   #troubled = false;
 
@@ -54,6 +57,17 @@ export class Keeping {
   /** Bytes on disk of what nobody fetches now. */
   get bytes(): number {
     return this.#keptBytes;
+  }
+
+  /** Bytes on disk of what was taken, and has no room set aside for it yet. @param digest of this one only. */
+  takenBytes(digest?: Digest): number {
+    return digest === undefined ? this.#takenBytes : (this.#taken.get(digest) ?? 0);
+  }
+
+  /** There is room for it: it counts there from now on. */
+  settle(digest: Digest): void {
+    this.#takenBytes -= this.#taken.get(digest) ?? 0;
+    this.#taken.delete(digest);
   }
 
   has(digest: Digest): boolean {
@@ -70,11 +84,20 @@ export class Keeping {
     const partial = this.#kept.get(digest);
     if (partial === undefined) return undefined;
     this.#forget(partial);
+    this.#taken.set(digest, partial.prefixBytes);
+    this.#takenBytes += partial.prefixBytes;
     return { ...partial, prefixBytes: Math.min(partial.prefixBytes, partial.sizeBytes - 1) };
+  }
+
+  /** What was taken could not be opened now. */
+  giveBack(partial: KeptPartial): void {
+    this.settle(partial.digest);
+    this.#add(partial);
   }
 
   /** What was taken turned out to be of no use, and its file is gone. */
   lost({ digest, file }: Pick<KeptPartial, "digest" | "file">): void {
+    this.settle(digest);
     this.#record(() => this.#parts.partials.drop(digest, file));
   }
 
@@ -108,8 +131,10 @@ export class Keeping {
     if (!isKept) {
       this.end(ingest);
       await this.#parts.store.removePartial(file);
+      this.settle(digest);
       return;
     }
+    this.settle(digest);
     this.#stop(digest);
     this.#add({ digest, file, place, sizeBytes, prefixBytes: written.writtenBytes, notedAt: at });
     await this.trim();

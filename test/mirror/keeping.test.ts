@@ -178,6 +178,8 @@ test("what is kept takes room, and leaves before anything else where somebody wa
     const wanted: number[] = [];
     const keeping = {
       bytes: 3000,
+      takenBytes: () => 0,
+      settle: () => {},
       async makeRoom(bytes: number) {
         wanted.push(bytes);
         this.bytes -= 1500;
@@ -193,4 +195,32 @@ test("what is kept takes room, and leaves before anything else where somebody wa
     assert.deepEqual(wanted, [], "nothing leaves for what has no room anyway");
     assert.equal(typeof (await capacity.reserve(1000, newcomer)), "object");
     assert.deepEqual(wanted, [1000]);
+  }));
+
+test("what is taken up counts while its upstream is asked, once where it has room, and again where nothing comes of it", () =>
+  withScene(async ({ begin, suspend, keeping, store, clock }) => {
+    await withRooms(async ({ inventory }) => {
+      const ingest = await begin(1, 3 * MIB);
+      const { digest } = ingest;
+      await suspend(ingest);
+      const { notices } = recorded("storageTrouble");
+      const limits = { maxBytes: 6 * MIB, minFreeBytes: 0 };
+      const capacity = new Capacity({ store, inventory, limits, clock, notices, keeping });
+      const newcomer = { digest, upstream: "docker.io" };
+      const other = { digest: digestOf(Buffer.from("other")), upstream: "docker.io" };
+      const kept = keeping.take(digest);
+      assert.ok(kept !== undefined);
+      assert.deepEqual([keeping.bytes, capacity.state().storedBytes], [0, 3 * MIB]);
+      assert.equal(await capacity.reserve(4 * MIB, other), "cache-full");
+      const room = await capacity.reserve(6 * MIB, newcomer);
+      assert.ok(typeof room === "object");
+      assert.equal(capacity.state().storedBytes, 6 * MIB);
+      room.release();
+      assert.equal(capacity.state().storedBytes, 0);
+      keeping.giveBack(kept);
+      assert.equal(capacity.state().storedBytes, 3 * MIB);
+      assert.ok(keeping.take(digest) !== undefined);
+      keeping.lost(kept);
+      assert.equal(capacity.state().storedBytes, 0);
+    });
   }));

@@ -73,6 +73,8 @@ export class Scene {
       get bytes() {
         return bytesKept();
       },
+      takenBytes: () => 0,
+      settle: () => {},
       makeRoom: async () => {
         const freed = this.keptBytes;
         this.keptBytes = 0;
