@@ -11,6 +11,7 @@ import type { Tags } from "../meta/tags.ts";
 import type { DamageFact } from "../mirror/damage.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Digest } from "../oci/digest.ts";
+import type { DiskStore } from "../store/disk.ts";
 import { type ReconcileParts, type ReconcileReport, reconcile } from "../upkeep/reconcile.ts";
 import type { Scrub, ScrubProgress, ScrubReport } from "../upkeep/scrub.ts";
 import type { Truth } from "../upkeep/truth.ts";
@@ -18,6 +19,7 @@ import { type ApiCall, type ApiEvent, eventOperation, jsonOperation, type Operat
 import { imageReference, imageText, type NamedImage } from "./reference.ts";
 
 export interface ScrubOperationParts extends ReconcileParts {
+  readonly store: ReconcileParts["store"] & Pick<DiskStore, "acceptHome">;
   readonly scrub: Pick<Scrub, "run" | "progress" | "report" | "isUnfinished">;
   readonly truth: Pick<Truth, "moments" | "digestsBelow">;
   readonly tags: Pick<Tags, "find">;
@@ -150,6 +152,7 @@ async function* run(parts: ScrubOperationParts, input: Input, call: ApiCall): As
   try {
     let index: ReconcileReport | undefined;
     if (input.rebuild === true) {
+      parts.store.acceptHome();
       let done = 0;
       const onProgress = (part: number) => {
         done = part;

@@ -13,6 +13,7 @@ import { Condemned, type FileIdentity, identityOf } from "./condemned.ts";
 import { EarlySync } from "./earlysync.ts";
 import { type Files, systemFiles } from "./files.ts";
 import { type Follower, StoredFollower } from "./follower.ts";
+import { Home } from "./home.ts";
 import { HotFiles, type SizedFile } from "./hotfiles.ts";
 import { type Desk, DiskIngest } from "./ingest.ts";
 import { syncDirectory } from "./naming.ts";
@@ -31,6 +32,7 @@ export class DiskStore implements BlobStore {
   readonly #hot = new HotFiles();
   readonly #condemned = new Condemned();
   readonly #quarantine: Quarantine;
+  readonly #home: Home;
   readonly #desk: Desk;
   /** How many readers in this process have each stored blob open. */
   readonly #readers = new Map<Digest, number>();
@@ -42,6 +44,7 @@ export class DiskStore implements BlobStore {
     this.#desk = { files, scribe: scribe ?? new Scribe(new Slabs(), files.thread), earlySync, condemned };
     this.#quarantine = new Quarantine(root);
     this.#blobs = join(root, "blobs");
+    this.#home = new Home(root, this.#blobs);
     this.#partials = new Partials(files, join(root, "partial"), this.#blobs);
   }
 
@@ -54,6 +57,7 @@ export class DiskStore implements BlobStore {
     try {
       await files.mkdir(store.#blobs);
       await store.#partials.open();
+      store.#home.open();
     } catch (cause) {
       throw storageFailure(`the cache directory ${root} cannot be written`, cause);
     }
@@ -203,6 +207,19 @@ export class DiskStore implements BlobStore {
     }
     const trouble = await this.#partials.remove(name);
     if (trouble !== undefined) throw storageFailure("cannot remove a stored blob's file", trouble);
+  }
+
+  /**
+   * To be asked before anything is taken for lost.
+   * @throws Failure `storage` where the directory of the blobs is gone, or another one is in its place.
+   */
+  expectHome(): void {
+    this.#home.expect();
+  }
+
+  /** Somebody says that what lies in the directory of the blobs is all there is. */
+  acceptHome(): void {
+    this.#home.accept();
   }
 
   /** It has lost its file: whoever comes does not read what is kept open of it. */

@@ -37,7 +37,18 @@ export class IndexCare {
       notices.emit("indexRecovered", { message: recoveryText(index.recovery, config.offline) });
     }
     if (index.reconcileDue) this.#reconciling = this.#reconcile();
+    else this.#lookForHome();
     this.#backups.start(!index.hasBackup());
+  }
+
+  /** Aloud, though nothing is done about it yet: whoever mounts it soon has lost nothing. */
+  #lookForHome(): void {
+    const { store, notices } = this.#parts;
+    try {
+      store.expectHome();
+    } catch (cause) {
+      notices.emit("storageTrouble", { message: "the stored blobs are not there", cause });
+    }
   }
 
   /** After the signal has aborted. */

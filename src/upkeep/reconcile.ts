@@ -18,7 +18,7 @@ import { Documents } from "./reconcile-documents.ts";
 import { Slices } from "./slices.ts";
 
 export interface ReconcileParts {
-  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "condemn" | "letGo">;
+  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "condemn" | "letGo" | "expectHome">;
   readonly inventory: Pick<
     Inventory,
     "findSize" | "sizesBetween" | "addBlobs" | "correctSize" | "addManifest" | "findMediaType" | "findUnlinked"
@@ -62,7 +62,10 @@ const DOCUMENTS_AT_ONCE = 8;
 /** Each is a dozen statements. */
 const DROPS_AT_ONCE = 20;
 
-/** @throws the signal's reason; Failure `storage` where the index cannot be written. */
+/**
+ * @throws the signal's reason; Failure `storage` where the index cannot be written, or a row has no file and the directory
+ *   of the blobs is not the one it was.
+ */
 export async function reconcile(parts: ReconcileParts, options: ReconcileOptions): Promise<ReconcileReport> {
   const began = performance.now();
   const work = new Reconciling(parts, options);
@@ -225,7 +228,10 @@ class Reconciling {
       const gone = digests
         .slice(at, at + DROPS_AT_ONCE)
         .filter((digest) => inventory.findSize(digest) !== undefined && !store.has(digest));
-      if (gone.length > 0) holdings.remove(gone, false);
+      if (gone.length > 0) {
+        store.expectHome();
+        holdings.remove(gone, false);
+      }
       for (const digest of gone) {
         shelf.forget(digest);
         store.letGo(digest);

@@ -5,10 +5,8 @@
  * What is taken out is forgotten everywhere (row, memory, descriptors kept open), those who are reading it are stopped,
  * and it is fetched again when somebody asks for it.
  */
-import { existsSync } from "node:fs";
-import { dirname } from "node:path";
 import type { Clock } from "../base/clock.ts";
-import { Failure, isFailure } from "../base/failure.ts";
+import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import type { Inventory } from "../meta/inventory.ts";
@@ -22,7 +20,7 @@ import type { DiskStore } from "../store/disk.ts";
 import type { Finding } from "./verify-thread.ts";
 
 export interface VerdictParts {
-  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "condemn">;
+  readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "expectHome" | "condemn">;
   readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob">;
   readonly holdings: Pick<Holdings, "remove">;
   readonly verified: Pick<Verified, "find">;
@@ -62,7 +60,8 @@ export async function judgeBlob(
       return { is: "unchecked", message: finding.message };
     case "missing":
       if (sizeBytes === undefined || parts.store.has(digest)) return { is: "gone" };
-      expectBlobs(parts.store.pathOf(digest));
+      // A disk that was unmounted has lost nothing: the index must not forget it all.
+      parts.store.expectHome();
       forget(parts, digest);
       return { is: "missing" };
     case "no-file":
@@ -89,12 +88,6 @@ export async function judgeBlob(
         ? await accept(parts, digest, finding.sizeBytes, sizeBytes)
         : await condemn(parts, digest, { ...wrong(finding.sizeBytes, sizeBytes), identity: finding.identity }, foundBy);
   }
-}
-
-/** A disk that was unmounted has lost nothing: the index must not forget it all. */
-function expectBlobs(path: string): void {
-  const blobs = dirname(dirname(dirname(path)));
-  if (!existsSync(blobs)) throw new Failure("storage", `the directory of the blobs is gone: ${blobs}`);
 }
 
 function wrong(foundBytes: number, sizeBytes: number | undefined): Pick<Wrong, "damage" | "reason" | "sizeBytes"> {

@@ -4,6 +4,9 @@
 import { readdir } from "node:fs/promises";
 import { join, relative } from "node:path";
 
+/** By which a store knows its directory: there as long as that is. */
+const MARK = /(^|\/)(\.mark|blobs\.mark)$/;
+
 /** Files below `dir` (paths relative to it, sorted) that `wanted` accepts; a directory that is gone has none. */
 export async function filesUnder(dir: string, wanted: (path: string) => boolean = () => true): Promise<string[]> {
   try {
@@ -11,7 +14,7 @@ export async function filesUnder(dir: string, wanted: (path: string) => boolean 
     return entries
       .filter((entry) => !entry.isDirectory())
       .map((entry) => relative(dir, join(entry.parentPath, entry.name)))
-      .filter(wanted)
+      .filter((path) => !MARK.test(path) && wanted(path))
       .sort();
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { chmodSync, mkdirSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { isFailure } from "../../src/base/failure.ts";
 import { Graph } from "../../src/meta/graph.ts";
 import { Holdings } from "../../src/meta/holdings.ts";
 import { Inventory } from "../../src/meta/inventory.ts";
@@ -113,6 +114,39 @@ test("rows without a file go, with their tags and permissions, and nothing else 
       assert.equal(tags.find(app, parseTag(digest.slice(7, 20))), undefined);
       assert.equal(graph.findReachable(app, digest), undefined);
     }
+  }));
+
+test("where another directory is in the place of the blobs, no row goes until somebody says that they are lost", () =>
+  withStore(async (parts) => {
+    const { root, put, inventory, tags, holdings, shelf } = parts;
+    for (let at = 0; at < 20; at += 1) {
+      const digest = put(Buffer.from(`blob ${at}`));
+      inventory.addBlob(digest, `blob ${at}`.length, "docker.io", 1);
+      tags.put(app, parseTag(`t${at}`), digest, 1);
+    }
+    const isUnmounted = (error: unknown) => isFailure(error, "storage") && error.message.includes("not mounted");
+    await parts.store.stop();
+    renameSync(join(root, "blobs"), join(root, "away"));
+    // As the start of a mirror finds it where the file system is not mounted.
+    const store = await DiskStore.open(root);
+    const start = { store, inventory, holdings, shelf };
+    await assert.rejects(reconcile(start, { signal: never }), isUnmounted);
+    assert.deepEqual([inventory.blobs, tags.namesOf(app).length], [20, 20]);
+    // Another disk, with another store.
+    rmSync(join(root, "blobs"), { recursive: true });
+    await using other = await makeTempDir("other");
+    await (await DiskStore.open(other.path)).stop();
+    renameSync(join(other.path, "blobs"), join(root, "blobs"));
+    await assert.rejects(reconcile(start, { signal: never }), isUnmounted);
+    assert.equal(inventory.blobs, 20);
+    rmSync(join(root, "blobs"), { recursive: true });
+    renameSync(join(root, "away"), join(root, "blobs"));
+    assert.equal((await reconcile(start, { signal: never })).dropped, 0);
+    rmSync(join(root, "blobs"), { recursive: true });
+    mkdirSync(join(root, "blobs"));
+    store.acceptHome();
+    assert.equal((await reconcile(start, { signal: never })).dropped, 20);
+    await store.stop();
   }));
 
 test("a file of another size than its row goes where its bytes are wrong, and corrects the row where they are right", () =>

@@ -287,6 +287,11 @@ test("a disk that was unmounted costs the index nothing", async () => {
   await rename(join(scene.root, "blobs"), join(scene.root, "elsewhere"));
   await assert.rejects(scene.newScrub().run(UNLIMITED), (error) => isFailure(error, "storage"));
   assert.equal(scene.inventory.blobs, 3);
+  // An empty directory to mount it on.
+  await mkdir(join(scene.root, "blobs"));
+  await assert.rejects(scene.newScrub().run(UNLIMITED), (error) => isFailure(error, "storage"));
+  assert.equal(scene.inventory.blobs, 3);
+  await rm(join(scene.root, "blobs"), { recursive: true });
   await rename(join(scene.root, "elsewhere"), join(scene.root, "blobs"));
   assert.equal((await scene.newScrub().run(UNLIMITED)).missing, 0);
 });
