@@ -8,6 +8,7 @@ import type { Operation } from "./api/operation.ts";
 import { scrubOperations } from "./api/scrub.ts";
 import type { Clock } from "./base/clock.ts";
 import type { Notices } from "./base/notices.ts";
+import { Claims } from "./bundle/claims.ts";
 import type { Config } from "./config/schema.ts";
 import type { Database } from "./meta/database.ts";
 import type { Graph } from "./meta/graph.ts";
@@ -86,7 +87,8 @@ interface Keeper {
 }
 
 export function openCare(parts: CareParts): Care {
-  const evictor = evictorOf(parts);
+  const claims = new Claims();
+  const evictor = evictorOf(parts, claims);
   parts.capacity.useMaker(evictor);
   const keepers: Keeper[] = [
     new UseWriter(parts),
@@ -99,7 +101,7 @@ export function openCare(parts: CareParts): Care {
     }),
     keeperOfTruth(parts),
     openWarming(parts),
-    traveller(parts),
+    traveller(parts, claims),
     openCatalogue(parts),
   ];
   return {
@@ -123,10 +125,12 @@ function keeperOfTruth(parts: CareParts): Keeper {
   };
 }
 
-function traveller(parts: CareParts): Keeper {
+function traveller(parts: CareParts, claims: Claims): Keeper {
   const { capacity, sources } = parts;
   const relations = new Relations(parts.database);
-  return { operations: bundleOperations({ ...parts, relations, limits: capacity.limits, routing: sources.routing }) };
+  return {
+    operations: bundleOperations({ ...parts, claims, relations, limits: capacity.limits, routing: sources.routing }),
+  };
 }
 
 function findRoute({ routing }: Sources, { upstream, repository }: Place): Route | undefined {
@@ -135,11 +139,11 @@ function findRoute({ routing }: Sources, { upstream, repository }: Place): Route
   return isSame ? makeRoute(source, repository) : undefined;
 }
 
-function evictorOf(parts: CareParts): Evictor {
+function evictorOf(parts: CareParts, claims: Claims): Evictor {
   const { highWatermark, lowWatermark } = parts.config.cache;
   return new Evictor({
     ...parts,
-    isFilling: (digest) => parts.fills.isHeld(digest) || parts.readers.has(digest),
+    isFilling: (digest) => parts.fills.isHeld(digest) || parts.readers.has(digest) || claims.has(digest),
     marks: { high: highWatermark, low: lowWatermark },
     isOnline: !parts.config.offline,
   });

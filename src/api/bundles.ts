@@ -44,6 +44,12 @@ const exportInput = z.object({
 
 const importInput = z.object({
   as: z.string().max(400).optional().describe("The repository of what has a tag alone for a name, or none"),
+  archiveBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe("How large it is, where that is known: what never fits is refused at once"),
   verifyKey: z.string().max(10_000).optional().describe("Public Ed25519 key (PEM): only what is signed by it is taken"),
 });
 
@@ -110,6 +116,7 @@ export function bundleOperations(parts: BundleParts): Operation[] {
         const options = {
           verifyKey: input.verifyKey === undefined ? undefined : parsePublicKey(input.verifyKey),
           as: input.as === undefined ? undefined : parsePlace(input.as),
+          archiveBytes: input.archiveBytes,
           ...{ spoolDirectory, signal },
         };
         // What a crash has left there.

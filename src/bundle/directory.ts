@@ -17,11 +17,19 @@ import { END, headerOf, paddingOf } from "./tarball.ts";
 /** Where these come in an archive: what says how to read the rest first. */
 const FIRST = [CONTENTS_FILE, SIGNATURE_FILE, LAYOUT_FILE, INDEX_FILE];
 
+export interface Packed {
+  readonly body: Readable;
+  /** Of all its files. */
+  readonly sizeBytes: number;
+}
+
 /** A layout's directory as a tar stream. @throws Failure `invalid` where it is none. */
-export async function packDirectory(directory: string): Promise<Readable> {
+export async function packDirectory(directory: string): Promise<Packed> {
   const names = await filesBelow(directory);
   if (!names.includes(LAYOUT_FILE))
     throw new Failure("invalid", `${directory} is no image layout: it has no ${LAYOUT_FILE}`);
+  let sizeBytes = 0;
+  for (const name of names) sizeBytes += (await lstat(join(directory, name))).size;
   async function* bytes(): AsyncGenerator<Buffer> {
     for (const name of names) {
       const path = join(directory, name);
@@ -40,7 +48,7 @@ export async function packDirectory(directory: string): Promise<Readable> {
     }
     yield END;
   }
-  return Readable.from(bytes(), { objectMode: false });
+  return { body: Readable.from(bytes(), { objectMode: false }), sizeBytes };
 }
 
 /** In the order of an archive; nothing but what belongs to a layout. */

@@ -37,6 +37,8 @@ export interface ImportOptions {
   readonly as: Place | undefined;
   /** Where layers lie for a moment whose digest is not known before they are read. */
   readonly spoolDirectory: string;
+  /** Of the archive as it comes, where that is known ahead. */
+  readonly archiveBytes?: number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -84,6 +86,7 @@ export async function importArchive(
 ): Promise<ImportResult> {
   const running = new Import(parts, options, tell);
   try {
+    await running.expect();
     for await (const entry of readArchive(body)) {
       options.signal.throwIfAborted();
       await running.take(entry);
@@ -127,6 +130,12 @@ class Import {
     this.#tell = tell;
     this.#intake = new Intake(parts, options.signal);
     this.#spool = new Spool(options.spoolDirectory);
+  }
+
+  /** @throws Failure `storage`: there never will be room for it. */
+  async expect(): Promise<void> {
+    const { archiveBytes } = this.#options;
+    if (archiveBytes !== undefined) await this.#intake.expect(archiveBytes);
   }
 
   async take(entry: ArchiveEntry): Promise<void> {
@@ -177,6 +186,7 @@ class Import {
 
   async close(): Promise<void> {
     await Promise.all(this.#underWay);
+    this.#intake.close();
     await this.#spool.close();
   }
 
@@ -195,10 +205,10 @@ class Import {
     this.#bundle = { contents, pieces: new Map(contents.pieces.map((piece) => [piece.digest, piece])) };
     this.#totalBytes = contents.pieces.reduce((sum, { carried, sizeBytes }) => sum + (carried ? sizeBytes : 0), 0);
     await this.#intake.checkRoom(
-      await filterInTurns(
-        contents.pieces,
-        ({ carried, digest, sizeBytes }) => carried && !this.#intake.has(digest, sizeBytes),
-      ),
+      await filterInTurns(contents.pieces, ({ carried, digest, sizeBytes }) => {
+        this.#intake.claim(digest);
+        return carried && !this.#intake.has(digest, sizeBytes);
+      }),
     );
   }
 
@@ -209,6 +219,8 @@ class Import {
     if (piece !== undefined && piece.sizeBytes !== sizeBytes) {
       throw new Failure("corrupt", `${name} has ${sizeBytes} bytes, and the bundle says ${piece.sizeBytes}`);
     }
+    this.#intake.claim(digest);
+    if (this.#bundle === undefined) this.#intake.announce(sizeBytes);
     if (this.#intake.has(digest, sizeBytes)) await this.#passOver(entry, digest);
     else {
       const wanted = { digest, sizeBytes, from: piece?.from ?? "", name };
@@ -259,10 +271,12 @@ class Import {
   /** Of archives that name layers by anything but their digest. */
   async #takeLayer(entry: ArchiveEntry): Promise<void> {
     const { name, sizeBytes } = entry;
+    this.#intake.announce(sizeBytes);
     const spooled = await this.#spool.write(this.#counted(entry.chunks()), sizeBytes, () =>
       this.#intake.room(sizeBytes),
     );
     const { digest, isGzip } = spooled;
+    this.#intake.claim(digest);
     try {
       if (this.#intake.has(digest, sizeBytes)) this.#known += 1;
       else await this.#intake.take({ digest, sizeBytes, from: "", name }, spooled.chunks());
@@ -335,6 +349,7 @@ class Import {
 
   async #takeBytes(bytes: Buffer, name: string): Promise<void> {
     const digest = digestOf(bytes);
+    this.#intake.claim(digest);
     if (!this.#intake.has(digest, bytes.length)) {
       await this.#intake.take({ digest, sizeBytes: bytes.length, from: "", name }, once(bytes));
     }

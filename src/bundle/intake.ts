@@ -8,6 +8,7 @@ import type { StoreLimits } from "../mirror/admission.ts";
 import type { Room } from "../mirror/capacity.ts";
 import { type Digest, digestOf } from "../oci/digest.ts";
 import type { BlobStore, Ingest, Lane } from "../store/blobstore.ts";
+import type { Claim, Claims } from "./claims.ts";
 
 export interface IntakeParts {
   readonly store: Pick<BlobStore, "has" | "ingest" | "freeBytes">;
@@ -15,9 +16,14 @@ export interface IntakeParts {
   readonly capacity: { reserve(sizeBytes: number, newcomer: Newcomer): Promise<Room | string> };
   /** So that whoever has no room is told how much is missing; absent where nobody is. */
   readonly limits?: StoreLimits;
+  /** Whoever makes room asks these. */
+  readonly claims: Claims;
   readonly clock: Clock;
 }
 
+/** What of an archive is blobs at least, where it is large; the rest is headers, padding, and what compressing added. */
+const BLOBS_SHARE = 0.95;
+const OTHER_BYTES = 1024 * 1024;
 /** Of what has no digest yet: that of nothing. */
 const NOBODY = digestOf(Buffer.alloc(0));
 
@@ -30,11 +36,19 @@ export interface Newcomer {
 export class Intake {
   readonly #parts: IntakeParts;
   readonly #signal: AbortSignal;
+  readonly #claim: Claim;
   #taken = { blobs: 0, bytes: 0 };
+  #announcedBytes = 0;
 
   constructor(parts: IntakeParts, signal: AbortSignal) {
     this.#parts = parts;
     this.#signal = signal;
+    this.#claim = parts.claims.open();
+  }
+
+  /** What it took, and what it found stored, may leave again. */
+  close(): void {
+    this.#claim.release();
   }
 
   /** What came new, so far. */
@@ -47,6 +61,35 @@ export class Intake {
     const stored = this.#parts.inventory.findSize(digest);
     if (stored === undefined || (sizeBytes !== undefined && stored !== sizeBytes)) return false;
     return this.#parts.store.has(digest);
+  }
+
+  /** From now on it does not leave for want of room, if it is stored. */
+  claim(digest: Digest): void {
+    this.#claim.add(digest);
+  }
+
+  /**
+   * The archive has so many bytes more. All of it must be stored at the same time in the end, whatever is stored by now.
+   * @throws Failure `storage` where that cannot be: before anything leaves for it.
+   */
+  announce(bytes: number): void {
+    this.#announcedBytes += bytes;
+    const most = this.#parts.limits?.maxBytes;
+    if (most !== undefined && this.#announcedBytes > most)
+      throw noRoomAtAll(`at least ${this.#announcedBytes}`, this.#announcedBytes, most);
+  }
+
+  /**
+   * @param archiveBytes of the whole archive, compressed or not: its blobs have hardly less.
+   * @throws Failure `storage`
+   */
+  async expect(archiveBytes: number): Promise<void> {
+    const { limits, inventory, store } = this.#parts;
+    if (limits === undefined) return;
+    const ofDisk = inventory.bytes + (await store.freeBytes()) - limits.minFreeBytes;
+    const most = Math.max(0, Math.min(limits.maxBytes ?? Number.POSITIVE_INFINITY, ofDisk));
+    const bytes = Math.floor(archiveBytes * BLOBS_SHARE) - OTHER_BYTES;
+    if (bytes > most) throw noRoomAtAll(`about ${archiveBytes}`, archiveBytes, most);
   }
 
   /**
@@ -155,4 +198,14 @@ function explained(error: unknown, name: string): unknown {
   if (typeof detail === "object" && detail !== null && "truncated" in detail) return error;
   const why = /other content/.test(message) ? "does not match its digest" : "is not as long as it should be";
   return new Failure("corrupt", `${name} ${why}`, { cause: error, detail });
+}
+
+function noRoomAtAll(about: string, sizeBytes: number, most: number): Failure {
+  const missing = sizeBytes - most;
+  return new Failure(
+    "storage",
+    `there is no room for the archive: it brings ${about} bytes, ${missing} more than may be stored in all (cache-full); ` +
+      "free space, or raise cache.maxSize",
+    { detail: { refusal: "cache-full", sizeBytes, missing } },
+  );
 }

@@ -1,7 +1,7 @@
 /**
  * `wharfinger import`: a bundle, an OCI image layout or an archive of `docker save` into the store.
  */
-import { createReadStream } from "node:fs";
+import { createReadStream, type Stats } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import type { ImportDone } from "../api/bundles.ts";
@@ -24,7 +24,7 @@ export const IMPORT: DeskCommand<ImportRequest> = { name: "import", use: "work",
 
 async function run({ source, as, verifyKey }: ImportRequest, { desk, world, quiet, write }: AtDesk): Promise<number> {
   const key = verifyKey === undefined ? undefined : await readKey(verifyKey);
-  const body = await openSource(source);
+  const { body, sizeBytes: archiveBytes } = await openSource(source);
   const progress = new Progress(world.stderr, { clock: systemClock, quiet });
   const abort = new AbortController();
   let stoppedBy: StopSignal | undefined;
@@ -34,7 +34,11 @@ async function run({ source, as, verifyKey }: ImportRequest, { desk, world, quie
   });
   let done: ImportDone | undefined;
   try {
-    for await (const event of desk.events("/api/v1/import", { as, verifyKey: key }, { body, signal: abort.signal })) {
+    for await (const event of desk.events(
+      "/api/v1/import",
+      { as, verifyKey: key, archiveBytes },
+      { body, signal: abort.signal },
+    )) {
       if (event.event === "done") done = event["result"] as ImportDone;
       if (event.event !== "progress") continue;
       const total = memberOf(event, "totalBytes");
@@ -84,14 +88,18 @@ function textOf({ signature, references, taken, knownBlobs, createdAt }: ImportD
   ].join("");
 }
 
-async function openSource(source: string): Promise<Readable> {
-  if (source === "-") return process.stdin;
+/** @returns the archive, and how large it is where that is known. */
+async function openSource(source: string): Promise<{ body: Readable; sizeBytes: number | undefined }> {
+  if (source === "-") return { body: process.stdin, sizeBytes: undefined };
+  let stats: Stats;
   try {
-    if ((await stat(source)).isDirectory()) return await packDirectory(source);
+    stats = await stat(source);
+    if (stats.isDirectory()) return await packDirectory(source);
   } catch (error) {
     throw error instanceof Failure ? error : new Failure("unknown", `${source}: ${messageOf(error)}`);
   }
-  return createReadStream(source, { highWaterMark: 256 * 1024 });
+  const body = createReadStream(source, { highWaterMark: 256 * 1024 });
+  return { body, sizeBytes: stats.isFile() ? stats.size : undefined };
 }
 
 async function readKey(file: string): Promise<string> {

@@ -1,4 +1,5 @@
 /** A store with its index and nothing in front of it, as the commands see it where no mirror runs. */
+import { Claims } from "../../src/bundle/claims.ts";
 import { Relations } from "../../src/meta/relations.ts";
 import type { Place } from "../../src/meta/repositories.ts";
 import type { StoreLimits } from "../../src/mirror/admission.ts";
@@ -23,6 +24,7 @@ export class Stage {
   readonly capacity: Capacity;
   readonly shelf: Shelf;
   readonly limits: StoreLimits;
+  readonly claims = new Claims();
 
   private constructor(dir: TempDir, store: DiskStore, maxBytes: number | undefined) {
     this.dir = dir;
@@ -44,8 +46,8 @@ export class Stage {
   }
 
   get parts() {
-    const { relations, shelf, store, clock, capacity, limits } = this;
-    return { ...this.rooms, relations, shelf, store, clock, capacity, limits };
+    const { relations, shelf, store, clock, capacity, limits, claims } = this;
+    return { ...this.rooms, relations, shelf, store, clock, capacity, limits, claims };
   }
 
   /** Stores what an upstream would have served. @param without blobs that were never pulled. */
