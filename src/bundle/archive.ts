@@ -62,6 +62,19 @@ export async function* readArchive(source: Readable): AsyncGenerator<ArchiveEntr
   }
 }
 
+/** A small file. @throws Failure `invalid` where it is larger than that. */
+export async function readWhole(entry: ArchiveEntry, limit: number): Promise<Buffer> {
+  if (entry.sizeBytes > limit)
+    throw new Failure("invalid", `the archive is refused: ${excerpt(entry.name)} is too large`);
+  const chunks: Buffer[] = [];
+  for await (const chunk of entry.chunks()) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+export async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
+}
+
 /** Resolves when all bytes were taken, or nobody takes any more. */
 async function feed(source: Readable, tar: Extract, budget: Budget): Promise<void> {
   for await (const chunk of await expanded(source)) {

@@ -9,6 +9,7 @@ import type { Digest } from "../oci/digest.ts";
 import { DOCKER_MANIFEST } from "../oci/mediatypes.ts";
 import { memberOf, parseJson } from "./layout.ts";
 import { excerpt } from "./names.ts";
+import { Turns } from "./turns.ts";
 
 export const SAVED_FILE = "manifest.json";
 
@@ -24,13 +25,17 @@ export interface SavedImage {
   readonly repoTags: readonly string[];
 }
 
+/** Of a list of images that many share: an image takes some hundreds of bytes, and JSON is parsed in one go. */
+export const MAX_SAVED_BYTES = 2 * 1024 * 1024;
 const MAX_IMAGES = 10_000;
 const MAX_LAYERS = 1000;
+/** Of all images together: one file may be named again and again. */
+const MAX_LAYERS_TOTAL = 50_000;
 const CONFIG = "application/vnd.docker.container.image.v1+json";
 const LAYER = "application/vnd.docker.image.rootfs.diff.tar";
 
 /** @param find a file by its name in the archive, links followed. @throws Failure `corrupt` */
-export function readSaved(bytes: Buffer, find: (name: string) => SavedFile | undefined): SavedImage[] {
+export async function readSaved(bytes: Buffer, find: (name: string) => SavedFile | undefined): Promise<SavedImage[]> {
   const images = parseJson(bytes, SAVED_FILE);
   if (!Array.isArray(images) || images.length > MAX_IMAGES) throw fault("it is no list of images");
   const fileOf = (name: string): SavedFile => {
@@ -38,11 +43,17 @@ export function readSaved(bytes: Buffer, find: (name: string) => SavedFile | und
     if (file === undefined) throw fault(`it names "${excerpt(name)}", which the archive does not have`);
     return file;
   };
-  return images.map((image: unknown) => {
+  const turns = new Turns();
+  const found: SavedImage[] = [];
+  let layersTotal = 0;
+  for (const image of images as readonly unknown[]) {
+    await turns.pass();
     const config = memberOf(image, "Config");
     if (typeof config !== "string") throw fault("an image has no configuration");
     const layers = textsIn(memberOf(image, "Layers"));
     if (layers.length > MAX_LAYERS) throw fault("an image has too many layers");
+    layersTotal += layers.length;
+    if (layersTotal > MAX_LAYERS_TOTAL) throw fault(`its images have more than ${MAX_LAYERS_TOTAL} layers`);
     const { digest, sizeBytes } = fileOf(config);
     const manifest = {
       schemaVersion: 2,
@@ -54,8 +65,9 @@ export function readSaved(bytes: Buffer, find: (name: string) => SavedFile | und
         digest: layer.digest,
       })),
     };
-    return { manifest: Buffer.from(JSON.stringify(manifest)), repoTags: textsIn(memberOf(image, "RepoTags")) };
-  });
+    found.push({ manifest: Buffer.from(JSON.stringify(manifest)), repoTags: textsIn(memberOf(image, "RepoTags")) });
+  }
+  return found;
 }
 
 function textsIn(list: unknown): string[] {

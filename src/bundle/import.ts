@@ -13,9 +13,9 @@ import type { Place } from "../meta/repositories.ts";
 import { algorithmOf, type Digest, digestOf, finishDigest } from "../oci/digest.ts";
 import { parseManifest } from "../oci/manifest.ts";
 import { DOCKER_MANIFEST } from "../oci/mediatypes.ts";
-import { type ArchiveEntry, readArchive } from "./archive.ts";
+import { type ArchiveEntry, once, readArchive, readWhole } from "./archive.ts";
 import { CONTENTS_FILE, type Contents, type Piece, parseContents } from "./contents.ts";
-import { readSaved, SAVED_FILE, type SavedFile } from "./dockersave.ts";
+import { MAX_SAVED_BYTES, readSaved, SAVED_FILE, type SavedFile } from "./dockersave.ts";
 import { Intake, type IntakeParts } from "./intake.ts";
 import { checkLayout, findBlobOf, INDEX_FILE, LAYOUT_FILE, type LayoutEntry, parseIndex } from "./layout.ts";
 import { excerpt, nameText } from "./names.ts";
@@ -23,7 +23,7 @@ import { type RecordParts, record, recordName } from "./records.ts";
 import { type Resolved, resolveContents, resolveLayout } from "./resolve.ts";
 import { checkSignature, SIGNATURE_BYTES, SIGNATURE_FILE } from "./signature.ts";
 import { Spool } from "./spool.ts";
-import { filterInTurns } from "./turns.ts";
+import { filterInTurns, Turns } from "./turns.ts";
 
 export interface ImportParts extends IntakeParts, RecordParts {
   readonly store: IntakeParts["store"] & RecordParts["store"];
@@ -66,8 +66,10 @@ export interface ImportResult {
 }
 
 const MAX_CONTENTS = 64 * 1024 * 1024;
-const MAX_DOCUMENT = 16 * 1024 * 1024;
-const MAX_DOCUMENTS_TOTAL = 128 * 1024 * 1024;
+/** Of a bundle that names thousands of images; its `index.json` is never parsed. */
+const MAX_INDEX = 16 * 1024 * 1024;
+const MAX_DOCUMENT = 4 * 1024 * 1024;
+const MAX_DOCUMENTS_TOTAL = 32 * 1024 * 1024;
 /** Blobs that are taken several at a time, through memory. */
 const SMALL_BYTES = 256 * 1024;
 const MAX_UNDER_WAY = 16;
@@ -169,11 +171,12 @@ class Import {
     const resolved = await this.#resolve();
     const verified = this.#bundle !== undefined && this.#options.verifyKey !== undefined;
     await record(this.#parts, resolved.arrivals, (digest) => verified || this.#shown.has(digest));
-    const references = resolved.names.map(({ name, digest, checkedAt }) => ({
-      name: nameText(name),
-      digest,
-      tag: recordName(this.#parts, name, digest, checkedAt),
-    }));
+    const references: ImportResult["references"][number][] = [];
+    const turns = new Turns();
+    for (const { name, digest, checkedAt } of resolved.names) {
+      await turns.pass();
+      references.push({ name: nameText(name), digest, tag: recordName(this.#parts, name, digest, checkedAt) });
+    }
     return {
       signature: verified ? "verified" : this.#signature === undefined ? "none" : "not checked",
       createdAt: this.#bundle?.contents.createdAt,
@@ -295,10 +298,12 @@ class Import {
   }
 
   async #keep(entry: ArchiveEntry): Promise<void> {
-    const bytes = await readWhole(entry, MAX_DOCUMENT);
+    const { name } = entry;
+    const most = name === INDEX_FILE ? MAX_INDEX : name === SAVED_FILE ? MAX_SAVED_BYTES : MAX_DOCUMENT;
+    const bytes = await readWhole(entry, most);
     this.#documentBytes += bytes.length;
     if (this.#documentBytes > MAX_DOCUMENTS_TOTAL) throw new Failure("invalid", "the archive has too many documents");
-    this.#documents.set(entry.name, bytes);
+    this.#documents.set(name, bytes);
   }
 
   async #resolve(): Promise<Resolved> {
@@ -327,11 +332,16 @@ class Import {
 
   /** Manifests that the archive has none of. */
   async #takeSaved(saved: Buffer): Promise<LayoutEntry[]> {
+    const turns = new Turns();
     for (const [name, bytes] of this.#documents) {
+      await turns.pass();
       if (name === SAVED_FILE || this.#files.has(name)) continue;
       this.#files.set(name, { digest: digestOf(bytes), sizeBytes: bytes.length, isGzip: false });
     }
-    const images = readSaved(saved, (name) => this.#files.get(name) ?? this.#files.get(this.#links.get(name) ?? ""));
+    const images = await readSaved(
+      saved,
+      (name) => this.#files.get(name) ?? this.#files.get(this.#links.get(name) ?? ""),
+    );
     const wanted = new Set<string>();
     const entries: LayoutEntry[] = [];
     for (const { manifest, repoTags } of images) {
@@ -343,7 +353,10 @@ class Import {
         ...(repoTags.length === 0 ? [[]] : repoTags.map((tag) => [tag])).map((names) => ({ ...one, names })),
       );
     }
-    for (const [name, bytes] of this.#documents) if (wanted.has(digestOf(bytes))) await this.#takeBytes(bytes, name);
+    for (const [name, bytes] of this.#documents) {
+      const digest = this.#files.get(name)?.digest;
+      if (digest !== undefined && wanted.has(digest)) await this.#takeBytes(bytes, name);
+    }
     return entries;
   }
 
@@ -371,18 +384,6 @@ class Import {
 
 function isDocument(name: string): boolean {
   return name === LAYOUT_FILE || name === INDEX_FILE || name === SAVED_FILE || /^[a-f0-9]{64}\.json$/.test(name);
-}
-
-async function readWhole(entry: ArchiveEntry, limit: number): Promise<Buffer> {
-  if (entry.sizeBytes > limit)
-    throw new Failure("invalid", `the archive is refused: ${excerpt(entry.name)} is too large`);
-  const chunks: Buffer[] = [];
-  for await (const chunk of entry.chunks()) chunks.push(chunk);
-  return Buffer.concat(chunks);
-}
-
-async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes;
 }
 
 function outOfOrder(name: string): Failure {

@@ -17,6 +17,8 @@ export const INDEX_FILE = "index.json";
 const REF_NAME = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME = "io.containerd.image.name";
 const MAX_ENTRIES = 100_000;
+/** JSON is parsed in one go. */
+const MAX_PARSED = 4 * 1024 * 1024;
 
 export interface LayoutEntry extends Descriptor {
   /** Full or short, as it stands there; the fuller one first. */
@@ -49,6 +51,7 @@ export function encodeIndex(
 
 /** @throws Failure `corrupt` */
 export function parseIndex(bytes: Buffer): LayoutEntry[] {
+  if (bytes.length > MAX_PARSED) throw new Failure("invalid", `the archive is refused: ${INDEX_FILE} is too large`);
   const document = parseJson(bytes, INDEX_FILE);
   const manifests = memberOf(document, "manifests");
   if (!Array.isArray(manifests)) throw new Failure("corrupt", `${INDEX_FILE} names no manifests`);

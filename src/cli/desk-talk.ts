@@ -17,7 +17,8 @@ export interface Messenger {
 }
 
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
-const MAX_LINE_BYTES = 4 * 1024 * 1024;
+/** The result of an import names every image that it brought. */
+const MAX_LINE_BYTES = 32 * 1024 * 1024;
 
 const KINDS: Readonly<Record<FailureKind, true>> = {
   ...{ invalid: true, unauthenticated: true, denied: true, unknown: true, unsupported: true, limited: true },

@@ -304,3 +304,23 @@ test("what others rely on by then stays when an import is refused: their tags, t
   }
   assert.deepEqual(missingIn(await readTree(there.parts, app, image.digest)), []);
 });
+
+test("a list of images that names the same layer millions of times is refused before much is made of it", async () => {
+  const layer = { name: "a.tar", bytes: Buffer.alloc(1024) };
+  const config = Buffer.from('{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}');
+  const name = `${digestOf(config).slice(7)}.json`;
+  const archive = (images: number, layers: number) => {
+    const one = (at: number) => ({ Config: name, RepoTags: [`x:${at}`], Layers: Array(layers).fill("a.tar") });
+    const list = Buffer.from(JSON.stringify(Array.from({ length: images }, (_, at) => one(at))));
+    return tarOf([layer, { name, bytes: config }, { name: "manifest.json", bytes: list }]);
+  };
+  await refused(archive(4000, 500), "invalid", /manifest\.json is too large/);
+  await refused(archive(200, 1000), "corrupt", /more than 50000 layers/);
+  const long = Array.from({ length: 100_000 }, () => ({ digest: digestOf(config), size: 1, mediaType: "" }));
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: long }));
+  const files = [
+    { name: "index.json", bytes: index },
+    { name: "oci-layout", bytes: Buffer.from('{"imageLayoutVersion":"1.0.0"}') },
+  ];
+  await refused(tarOf(files), "invalid", /index\.json is too large/);
+});
