@@ -18,7 +18,7 @@ import type { Sources } from "./sources.ts";
 export interface AnsweringParts
   extends Omit<ManifestParts, "offline">,
     BlobParts,
-    Omit<ListingParts, "manifests" | "tags" | "offline"> {
+    Omit<ListingParts, "manifests" | "tags" | "offline" | "isServed"> {
   readonly tags: ManifestParts["tags"] & ListingParts["tags"];
   readonly graph: ManifestParts["graph"] & BlobParts["graph"];
   readonly inventory: ManifestParts["inventory"] & BlobParts["inventory"] & ListingParts["inventory"];
@@ -36,7 +36,8 @@ export async function openAnswering(config: Config, parts: AnsweringParts): Prom
   const { clock, notices, routing, signature, ticketSecret, limits } = parts;
   const manifests = new Manifests({ ...parts, offline: config.offline });
   const blobs = new Blobs(parts);
-  const listings = new Listings({ ...parts, manifests, offline: config.offline });
+  const isServed = (upstream: string) => routing.find(upstream)?.name === upstream;
+  const listings = new Listings({ ...parts, manifests, offline: config.offline, isServed });
   const sending = new Sending(config.sendfile ? await openKernelCopy() : undefined);
   const api = createRegistryApi({ manifests, blobs, listings, routing, notices, sending, signature });
   const all = { ...DEFAULT_LIMITS, ...limits };

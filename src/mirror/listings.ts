@@ -42,6 +42,8 @@ export interface ListingParts extends ReferrerParts {
   readonly graph: Pick<Graph, "findReachable">;
   readonly inventory: Pick<Inventory, "findUpstream" | "findMediaType" | "findSize">;
   readonly offline: boolean;
+  /** Whether it is still asked for by this name. */
+  readonly isServed: (upstream: string) => boolean;
 }
 
 /** `n` and `last` of a listing request; anything else the upstream's `Link` put into the query is in `opaque`. */
@@ -132,7 +134,7 @@ export class Listings {
   catalog(upstream: string | undefined, paging: Paging): ListAnswer {
     const names = this.#parts.repositories
       .list()
-      .filter((place) => upstream === undefined || place.upstream === upstream)
+      .filter((place) => (upstream === undefined ? this.#parts.isServed(place.upstream) : place.upstream === upstream))
       .map((place) => (upstream === undefined ? `${place.upstream}/${place.repository}` : place.repository))
       .sort();
     const { page, next } = cut(names, { ...paging, n: Math.min(paging.n ?? 1000, MAX_CATALOG_PAGE) });

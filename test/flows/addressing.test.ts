@@ -6,12 +6,16 @@ import test from "node:test";
 import { get } from "../kit/http.ts";
 import { makeImage } from "../kit/image.ts";
 import { TestMirror } from "../kit/mirror.ts";
+import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 
 const hub = makeImage({ seed: 51 });
 const ghcr = makeImage({ seed: 52 });
 
-async function staged(run: (mirror: TestMirror, first: TestUpstream, second: TestUpstream) => Promise<void>) {
+async function staged(
+  run: (mirror: TestMirror, first: TestUpstream, second: TestUpstream) => Promise<void>,
+  dir?: string,
+) {
   await using first = await TestUpstream.start();
   await using second = await TestUpstream.start({ pageSize: 2 });
   first.shelves.add("library/demo", hub, "1");
@@ -19,6 +23,7 @@ async function staged(run: (mirror: TestMirror, first: TestUpstream, second: Tes
   await using mirror = await TestMirror.start({
     upstreams: { "docker.io": first, "ghcr.io": second },
     each: { "ghcr.io": { hosts: ["ghcr.mirror.example"] } },
+    ...(dir === undefined ? {} : { dir }),
   });
   await run(mirror, first, second);
 }
@@ -117,6 +122,18 @@ test("the catalogue names what is cached, as this mirror answers to it", async (
     const next = /^<([^>]+)>/.exec(String(page.headers.link))?.[1];
     assert.deepEqual(await list(next ?? ""), ["ghcr.io/owner/demo"]);
   });
+});
+
+test("the catalogue leaves out what no upstream of the configuration serves any more", async () => {
+  await using dir = await makeTempDir("catalogue");
+  await staged(async (mirror) => {
+    await get(`${mirror.url}/v2/demo/manifests/1`);
+    await get(`${mirror.url}/v2/ghcr.io/owner/demo/manifests/1`);
+  }, dir.path);
+  await using first = await TestUpstream.start();
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": first }, dir: dir.path });
+  const catalog = await get(`${mirror.url}/v2/_catalog`);
+  assert.deepEqual(JSON.parse(catalog.body.toString()).repositories, ["docker.io/library/demo"]);
 });
 
 test("referrers come from the upstream's API, filtered here, and are asked for once", async () => {
