@@ -29,6 +29,7 @@ export interface ImageParts extends ImagesParts, TreeParts {
   readonly pins: Pick<Pins, "holding">;
   /** Undefined for what is not configured any more. */
   readonly freshnessOf: (upstream: string) => FreshnessPolicy | undefined;
+  readonly config: { readonly offline: boolean };
   readonly now: () => number;
   readonly inventory: ImagesParts["inventory"] & TreeParts["inventory"];
 }
@@ -40,9 +41,9 @@ const MAX_PINS = 50;
 const SIZE = z.int().describe("-1: nobody said");
 const FRESHNESS = z.object({
   state: z
-    .enum(["fresh", "refreshing", "stale", "expired"])
+    .enum(["fresh", "refreshing", "stale", "expired", "offline"])
     .describe(
-      "fresh: served without asking; refreshing: served and refreshed behind; stale: the upstream is asked first, this is served should it fail; expired: it is not served any more without the upstream",
+      "fresh: served without asking; refreshing: served and refreshed behind; stale: the upstream is asked first, this is served should it fail; expired: it is not served any more without the upstream; offline: served however old it is, as nobody is asked",
     ),
   checkedAt: z.string(),
   ttlSeconds: z.int().describe("Until the upstream is asked again; negative: since when it could be"),
@@ -133,8 +134,10 @@ function freshnessOf(parts: ImageParts, { upstream }: Place, entry: TagEntry | u
   const { checkedAt } = entry;
   const states = { use: "fresh", useAndRefresh: "refreshing", revalidate: "stale" } as const;
   const servable = mayServeStale(checkedAt, policy, now);
+  const verdict = judgeFreshness(checkedAt, policy, now);
+  const online = servable ? states[verdict] : "expired";
   return {
-    state: servable ? states[judgeFreshness(checkedAt, policy, now)] : "expired",
+    state: parts.config.offline && verdict !== "use" ? "offline" : online,
     checkedAt: timeText(checkedAt),
     ttlSeconds: Math.round((checkedAt + policy.tags - now) / 1000),
   };

@@ -42,16 +42,24 @@ function read(given: Given): string {
 async function run(reference: string, { desk, world, quiet, write }: AtDesk): Promise<number> {
   const found = (await desk.call("GET", "/api/v1/image", { reference })) as Inspected;
   const { isTTY, columns: wide } = world.stdout;
-  const text = quiet ? "" : inspectText(found, { width: isTTY === true ? wide : undefined, now: Date.now() });
+  const width = isTTY === true ? wide : undefined;
+  const text = quiet ? "" : inspectText(found, { width, now: Date.now(), serving: desk.remote });
   write({ text, json: { format: "wharfinger-inspect/1", ...found } });
   return EXIT.done;
 }
 
 const SHORT_DIGEST = 19;
 
+interface TextOptions {
+  readonly width: number | undefined;
+  readonly now: number;
+  /** A mirror that runs was asked. */
+  readonly serving: boolean;
+}
+
 export function inspectText(
   { reference, image, freshness, pins, platforms, layers, referrers, companions }: Inspected,
-  { width, now }: { readonly width: number | undefined; readonly now: number },
+  { width, now, serving }: TextOptions,
 ): string {
   const since = (time: string) => `${spanText(Math.max(0, now - Date.parse(time)))} ago`;
   const others = pins.map(
@@ -65,7 +73,7 @@ export function inspectText(
       ["size", `${sizeText(image.sizeBytes)}, of which ${sizeText(image.uniqueBytes)} would leave with it`],
       ["stored", since(image.storedAt)],
       ["used", `${since(image.lastUsedAt)}, ${image.hits} ${image.hits === 1 ? "hit" : "hits"}`],
-      ...(freshness === null ? [] : [["tag", freshnessText(freshness, since)] as const]),
+      ...(freshness === null ? [] : [["tag", freshnessText(freshness, serving, since)] as const]),
       ["pinned", others.length === 0 ? "no" : others.join(", ")],
       ...(companions.length === 0 ? [] : [["cosign", companions.join(", ")] as const]),
     ].map(([name = "", says = ""]) => [name, plain(says)] as const),
@@ -125,11 +133,15 @@ const STATES: Readonly<Record<NonNullable<Inspected["freshness"]>["state"], stri
   refreshing: "served, and refreshed behind",
   stale: "the upstream is asked before it is served",
   expired: "too old to be served without the upstream",
+  offline: "served as it is, offline",
 };
 
 function freshnessText(
   { state, checkedAt }: NonNullable<Inspected["freshness"]>,
+  serving: boolean,
   since: (time: string) => string,
 ): string {
-  return `${STATES[state]}; confirmed ${since(checkedAt)}`;
+  // The store itself asks nobody: what a mirror on it would do is not known here.
+  const served = state === "offline" && !serving ? "" : `${STATES[state]}; `;
+  return `${served}confirmed ${since(checkedAt)}`;
 }

@@ -68,6 +68,7 @@ test("platforms, layers, who else needs them, referrers, freshness and pins are 
   const shown = await command(dir.path, ["inspect", "docker.io/library/app:1"]);
   assert.equal(shown.code, 0, shown.stderr);
   assert.match(shown.stdout, /^docker\.io\/library\/app:1\n {2}digest +sha256:/);
+  assert.match(shown.stdout, /^ {2}tag +fresh; confirmed /m);
   assert.match(shown.stdout, /^ {2}pinned +docker\.io\/library\/app:1$/m);
   assert.match(shown.stdout, /^linux\/amd64 +sha256:\w{12} +[\d.]+KiB +whole$/m);
   assert.match(shown.stdout, /^linux\/arm64 .* no$/m);
@@ -103,4 +104,30 @@ test("an image of which pieces are missing says so", async () => {
     found.layers.map(({ cached }) => cached),
     [false, true, false],
   );
+});
+
+test("offline an old tag is told to be served as it is, and nothing is said of asking", async () => {
+  await using dir = await makeTempDir("inspect");
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/app", makeImage({ seed: 6 }), "1");
+  const parts = { upstreams: { "docker.io": upstream }, dir: dir.path };
+  const freshness = { tags: "0s", staleIfError: "30d" };
+  {
+    await using mirror = await TestMirror.start({ ...parts, each: { "docker.io": { freshness } } });
+    assert.equal((await get(`${mirror.url}/v2/library/app/manifests/1`)).status, 200);
+    await settled(mirror);
+    const online = await ask<Inspected>(mirror, "/api/v1/image?reference=app:1");
+    assert.notEqual(online.freshness?.state, "offline");
+  }
+  {
+    await using mirror = await TestMirror.start({
+      ...parts,
+      each: { "docker.io": { freshness } },
+      config: { offline: true },
+    });
+    const offline = await ask<Inspected>(mirror, "/api/v1/image?reference=app:1");
+    assert.equal(offline.freshness?.state, "offline");
+    const said = await command(dir.path, ["inspect", "app:1"]);
+    assert.match(said.stdout, /^ {2}tag +served as it is, offline; confirmed /m);
+  }
 });
