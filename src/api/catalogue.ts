@@ -16,6 +16,7 @@ import type { Repositories } from "../meta/repositories.ts";
 import type { Tags } from "../meta/tags.ts";
 import type { Absences } from "../mirror/absences.ts";
 import type { Fills } from "../mirror/fills.ts";
+import type { Keeping } from "../mirror/keeping.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Shelf } from "../mirror/shelf.ts";
 import type { Sightings } from "../mirror/sightings.ts";
@@ -39,6 +40,7 @@ export interface CatalogueParts {
   readonly shelf: Shelf;
   readonly store: DiskStore;
   readonly fills: Fills;
+  readonly keeping: Keeping;
   readonly absences: Absences;
   readonly sightings: Sightings;
   readonly troubles: Troubles;

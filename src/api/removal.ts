@@ -10,6 +10,7 @@ import type { Leaving } from "../meta/leaving.ts";
 import type { Tags } from "../meta/tags.ts";
 import type { Absences } from "../mirror/absences.ts";
 import type { Fills } from "../mirror/fills.ts";
+import type { Keeping } from "../mirror/keeping.ts";
 import type { Shelf } from "../mirror/shelf.ts";
 import type { Sightings } from "../mirror/sightings.ts";
 import type { Troubles } from "../mirror/troubles.ts";
@@ -25,6 +26,7 @@ export interface RemovalParts {
   readonly shelf: Pick<Shelf, "forget">;
   readonly store: Pick<DiskStore, "discard">;
   readonly fills: Pick<Fills, "find">;
+  readonly keeping: Pick<Keeping, "list" | "remove">;
   readonly absences: Pick<Absences, "forget">;
   readonly sightings: Pick<Sightings, "forget">;
   readonly troubles: Pick<Troubles, "forget">;
@@ -94,7 +96,16 @@ export class Removal {
       }
       await breath();
     }
+    await this.#dropUnfinished(new Set(tree));
     return freed;
+  }
+
+  /** What is left of fetches that ended early, where no stored manifest names it any more. */
+  async #dropUnfinished(digests: ReadonlySet<Digest>): Promise<void> {
+    const { keeping, leaving } = this.#parts;
+    for (const { digest } of keeping.list()) {
+      if (digests.has(digest) && !leaving.isNamed(digest)) await keeping.remove(digest);
+    }
   }
 
   /**

@@ -16,6 +16,8 @@ const HERE = place("docker.io", "team/here");
 const THERE = place("docker.io", "team/there");
 const LAYERS = Array.from({ length: 100 }, (_, at) => `layer ${at}`);
 
+const PARTIAL = { place: HERE, file: "f", sizeBytes: 9, prefixBytes: 5, notedAt: AT };
+
 /** One image of a hundred layers, and what takes it out. */
 function scene(rooms: Rooms) {
   const { database, inventory, graph, tags, repositories } = rooms;
@@ -31,6 +33,7 @@ function scene(rooms: Rooms) {
   tags.put(HERE, parseTag("1"), digest("image"), AT);
   const filling = new Set<Digest>();
   const files: Digest[] = [];
+  const unfinished = new Set<Digest>();
   const images = new Images(database);
   const forget = () => {};
   const removal = new Removal({
@@ -41,6 +44,10 @@ function scene(rooms: Rooms) {
         files.push(one);
       },
     },
+    keeping: {
+      list: () => [...unfinished].map((one) => ({ ...PARTIAL, digest: one })),
+      remove: async (one) => unfinished.delete(one),
+    },
     fills: { find: (one) => (filling.has(one) ? ({} as never) : undefined) },
   });
   const repository = images.findRepository(HERE);
@@ -48,7 +55,18 @@ function scene(rooms: Rooms) {
   const row = images.find(repository, digest("image"));
   assert.ok(row !== undefined);
   const isStored = (name: string) => inventory.findSize(digest(name)) !== undefined;
-  return { put, removal, row, files, filling, isStored, graph, tags, pins: new Pins(database, repositories) };
+  return {
+    put,
+    removal,
+    row,
+    files,
+    filling,
+    unfinished,
+    isStored,
+    graph,
+    tags,
+    pins: new Pins(database, repositories),
+  };
 }
 
 test("what comes to be named, pinned, tagged or fetched while an image leaves stays, and is not said to be gone", () =>
@@ -74,4 +92,16 @@ test("what comes to be named, pinned, tagged or fetched while an image leaves st
     assert.deepEqual([freed, files.length], [{ blobs: 97, bytes: 970 }, 97]);
     assert.ok(late.every((name) => !files.includes(digest(name))));
     assert.equal(LAYERS.filter(isStored).length, 4, "and nothing else");
+  }));
+
+test("what there is of layers that were not fetched whole goes too, but for those that another image needs", () =>
+  withRooms(async (rooms) => {
+    const { put, removal, row, unfinished } = scene(rooms);
+    const [own, shared] = LAYERS;
+    assert.ok(own !== undefined && shared !== undefined);
+    for (const layer of [own, shared]) rooms.inventory.dropBlob(digest(layer));
+    put("other image", [shared]);
+    for (const name of [own, shared, "of no image"]) unfinished.add(digest(name));
+    await removal.carryOut(row, removal.plan(row), async () => {});
+    assert.deepEqual([...unfinished], [shared, "of no image"].map(digest));
   }));
