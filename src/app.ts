@@ -262,7 +262,7 @@ async function build(
     createAdminApi({
       metrics: async () => ({ contentType: metrics.contentType, text: await frontage.metricsText() }),
       readiness,
-      api: { answer: (request) => api.answer(request), names: new Set([config.admin.listen.host.toLowerCase()]) },
+      api: { answer: (request) => api.answer(request), names: adminNames(config) },
     }),
     // What comes in through the admin API may be large, and slow.
     { ...DEFAULT_LIMITS, ...options.limits, requestTimeoutMs: 0 },
@@ -353,4 +353,9 @@ async function makeDirectory(path: string): Promise<void> {
   } catch (cause) {
     throw new Failure("storage", `cannot make the cache directory: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** Names, without ports, that the admin API is asked by. */
+function adminNames({ admin: { listen, hosts } }: Config): ReadonlySet<string> {
+  return new Set([listen.host, ...hosts].map((host) => host.toLowerCase().replace(/:\d+$/, "")));
 }

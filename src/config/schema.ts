@@ -12,6 +12,7 @@ import {
   cron,
   directory,
   duration,
+  hostList,
   keyDocs,
   listen,
   optionalSize,
@@ -76,7 +77,10 @@ export const schema = section("", {
   listen: listen("Where the registry API listens: host:port, 0.0.0.0:5000, [::]:5000.", "127.0.0.1:5000"),
   tls,
   admin: section("The second listener: metrics, health, administration; never the registry API.", {
-    listen: listen("Where the admin API listens: /metrics /healthz /readyz.", "127.0.0.1:5001"),
+    listen: listen("Where the admin API listens: /metrics /healthz /readyz /api/.", "127.0.0.1:5001"),
+    hosts: hostList("Host names that it answers to below /api/, besides IP addresses and localhost.", [
+      "wharfinger.infra.svc",
+    ]),
   }),
   cache: section("What is kept on disk.", {
     dir: directory("Directory of the cache.", "./data"),

@@ -24,7 +24,7 @@ export function judgeVisitor(
 ): Refusal | undefined {
   const { host = "", origin } = headers;
   if (!isOurs(host, names)) {
-    const message = "the Host header must be an IP address, localhost, or the configured host of admin.listen";
+    const message = "the Host header must be an IP address, localhost, or a name in admin.hosts";
     return { status: 421, message };
   }
   if (SAFE.has(method)) return undefined;

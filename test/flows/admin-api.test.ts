@@ -92,6 +92,14 @@ test("a name that was made to resolve to this machine leads nowhere", async () =
   assert.equal((await get(`${mirror.adminUrl}/healthz`, { headers: { host: "probe.example" } })).status, 200);
 });
 
+test("names in admin.hosts are answered to, with whatever port", async () => {
+  const admin = { hosts: ["Mirror.infra.svc"] };
+  await using mirror = await TestMirror.start({ upstreams: UPSTREAMS, config: { admin } });
+  for (const [host, status] of Object.entries({ "mirror.INFRA.svc:5001": 200, "infra.svc": 421 })) {
+    assert.equal((await get(`${mirror.adminUrl}/api/v1/status`, { headers: { host } })).status, status, host);
+  }
+});
+
 test("a page of another site changes nothing, whatever it sends", async () => {
   await using mirror = await TestMirror.start({ upstreams: UPSTREAMS });
   const url = `${mirror.adminUrl}/api/v1/status`;
