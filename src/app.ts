@@ -247,6 +247,8 @@ async function build(
       ...{ version: options.version ?? "unknown", instance, workers, readiness, startedAt: clock.now() },
       ...{ cacheDir: resolve(config.cache.dir), offline: config.offline, limits, now: () => clock.now() },
       stored: () => ({ blobs: inventory.blobs, bytes: inventory.bytes }),
+      storedOf: () => holdings.totals(),
+      upstreams: [...upstreamsOf(config).keys()],
       freeBytes: () => store.freeBytes().catch(() => undefined),
     }),
   ];

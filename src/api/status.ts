@@ -12,9 +12,17 @@ export interface StatusParts {
   readonly offline: boolean;
   readonly workers: number;
   readonly startedAt: number;
-  readonly limits: { readonly maxBytes: number; readonly minFreeBytes: number };
+  readonly limits: {
+    readonly maxBytes: number;
+    readonly minFreeBytes: number;
+    /** What some upstreams may have of it. */
+    readonly shares: ReadonlyMap<string, number>;
+  };
+  /** Those that are configured. */
+  readonly upstreams: readonly string[];
   now(): number;
   stored(): { readonly blobs: number; readonly bytes: number };
+  storedOf(): readonly { readonly upstream: string; readonly blobs: number; readonly bytes: number }[];
   /** Undefined where the file system does not say. */
   freeBytes(): Promise<number | undefined>;
   readiness(): { readonly ready: boolean; readonly reason: string; readonly degraded?: object | undefined };
@@ -38,6 +46,16 @@ const STATUS = z.object({
     maxBytes: z.int(),
     minFreeBytes: z.int(),
     freeBytes: z.int().nullable().describe("Of the file system"),
+    upstreams: z
+      .array(
+        z.object({
+          upstream: z.string(),
+          blobs: z.int(),
+          sizeBytes: z.int(),
+          maxBytes: z.int().nullable().describe("Its own limit, `maxSize`; null: that of the cache"),
+        }),
+      )
+      .describe("Those that are configured, and whatever is still stored of others; each blob with whom it came from"),
   }),
 });
 
@@ -54,15 +72,32 @@ export function statusOperation(parts: StatusParts): Operation {
     async run(): Promise<Status> {
       const { version, instance, cacheDir, offline, workers, startedAt, limits } = parts;
       const { ready, reason, degraded } = parts.readiness();
+      const { maxBytes, minFreeBytes } = limits;
       const { blobs, bytes } = parts.stored();
+      const freeBytes = (await parts.freeBytes()) ?? null;
       return {
         product: "wharfinger",
         ...{ version, instance, ready, degraded: degraded !== undefined, state: reason, offline, workers },
         startedAt: new Date(startedAt).toISOString(),
         uptimeSeconds: Math.max(0, Math.round((parts.now() - startedAt) / 1000)),
-        cache: { dir: cacheDir, blobs, sizeBytes: bytes, ...limits, freeBytes: (await parts.freeBytes()) ?? null },
+        cache: {
+          ...{ dir: cacheDir, blobs, sizeBytes: bytes, maxBytes, minFreeBytes, freeBytes },
+          upstreams: upstreamsOf(parts),
+        },
       };
     },
   };
   return jsonOperation(operation);
+}
+
+function upstreamsOf({ upstreams, limits, storedOf }: StatusParts): Status["cache"]["upstreams"] {
+  const stored = new Map(storedOf().map((one) => [one.upstream, one]));
+  const known = new Set([
+    ...upstreams,
+    ...[...stored.values()].flatMap((one) => (one.blobs > 0 ? [one.upstream] : [])),
+  ]);
+  return [...known].sort().map((upstream) => {
+    const { blobs = 0, bytes = 0 } = stored.get(upstream) ?? {};
+    return { upstream, blobs, sizeBytes: bytes, maxBytes: limits.shares.get(upstream) ?? null };
+  });
 }

@@ -82,6 +82,7 @@ export class Holdings {
       ghost: database.prepare(
         "INSERT INTO ghosts (digest, worth) VALUES (?, ?) ON CONFLICT DO UPDATE SET worth = excluded.worth",
       ),
+      totals: database.prepare("SELECT upstream, blobs, bytes FROM totals ORDER BY upstream"),
       totalsOf: database.prepare("SELECT blobs, bytes FROM totals WHERE upstream = ?"),
     };
   }
@@ -93,6 +94,15 @@ export class Holdings {
 
   bytesOf(upstream: string): number {
     return Number(this.#statements.totalsOf.get(upstream)?.["bytes"] ?? 0);
+  }
+
+  /** Of each upstream that something is stored of. */
+  totals(): { readonly upstream: string; readonly blobs: number; readonly bytes: number }[] {
+    return this.#statements.totals.all().map((row) => ({
+      upstream: String(row["upstream"]),
+      blobs: Number(row["blobs"]),
+      bytes: Number(row["bytes"]),
+    }));
   }
 
   /** Roots that may leave, worth least first. @param from only of that upstream. */

@@ -2,8 +2,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { get, sendRaw } from "../kit/http.ts";
+import { makeImage } from "../kit/image.ts";
 import { TEST_WORKERS, TestMirror } from "../kit/mirror.ts";
 import { openResources, residueSince } from "../kit/residue.ts";
+import { TestUpstream } from "../kit/upstream.ts";
+import { pull } from "./holdings-stage.ts";
 
 const UPSTREAMS = { "docker.io": "http://192.0.2.1:1" };
 
@@ -28,6 +31,23 @@ test("status tells what runs and how full it is", async () => {
   const head = await get(`${mirror.adminUrl}/api/v1/status`, { method: "HEAD" });
   assert.equal(head.status, 200);
   assert.equal(head.body.length, 0);
+});
+
+test("status tells what each upstream has of the cache, and may have", async () => {
+  await using upstream = await TestUpstream.start();
+  const image = makeImage({ seed: 1, layers: [5000] });
+  upstream.shelves.add("library/app", image, "1");
+  await using mirror = await TestMirror.start({
+    upstreams: { "docker.io": upstream, "ghcr.io": "http://192.0.2.1:1" },
+    each: { "docker.io": { maxSize: "1MiB" } },
+  });
+  await pull(mirror, "library/app", image, "1");
+  const { cache } = bodyOf(await get(`${mirror.adminUrl}/api/v1/status`));
+  assert.deepEqual(cache.upstreams, [
+    { upstream: "docker.io", blobs: 3, sizeBytes: cache.sizeBytes, maxBytes: 2 ** 20 },
+    { upstream: "ghcr.io", blobs: 0, sizeBytes: 0, maxBytes: null },
+  ]);
+  assert.equal("shares" in cache, false);
 });
 
 test("the OpenAPI document is whole, and lists exactly what can be asked", async () => {
