@@ -23,7 +23,7 @@ import { planRange } from "./fillpolicy.ts";
 import type { MirrorNotices } from "./notices.ts";
 import type { Origin } from "./origin.ts";
 import type { Passes } from "./passes.ts";
-import { Passing } from "./passing.ts";
+import { type FindSlice, Passing } from "./passing.ts";
 import { mayRead } from "./permission.ts";
 import { Relays } from "./relays.ts";
 import { Rescue, type Stranded } from "./rescue.ts";
@@ -68,7 +68,7 @@ interface Wanted {
   readonly route: Route;
   readonly digest: Digest;
   readonly sizeHint: number | undefined;
-  readonly findSlice: (sizeBytes: number) => Slice | undefined;
+  readonly findSlice: FindSlice;
   readonly caller: Caller;
 }
 
@@ -113,12 +113,7 @@ export class Blobs {
    * @param findSlice the one slice that the client wants of a blob of this size, if it wants just one.
    * @throws Failure.
    */
-  async answer(
-    route: Route,
-    digest: Digest,
-    findSlice: (sizeBytes: number) => Slice | undefined,
-    caller: Caller,
-  ): Promise<BlobAnswer | AbsentAnswer> {
+  async answer(route: Route, digest: Digest, findSlice: FindSlice, caller: Caller): Promise<BlobAnswer | AbsentAnswer> {
     const opened = await this.#openPermitted(route, digest, caller);
     const sizeHint = this.#sizeHint(route, digest);
     const wanted: Wanted = { route, digest, sizeHint, findSlice, caller };
@@ -278,7 +273,7 @@ export class Blobs {
     }
   }
 
-  /** A slice far ahead of the running fill goes to the upstream; undefined where following is as good. */
+  /** A slice far ahead of the running fill goes to the upstream; undefined where following is as good, or safer. */
   async #passFar(wanted: Wanted, ticket: Ticket): Promise<BlobAnswer | undefined> {
     const progress = ticket.progress();
     const slice = wanted.findSlice(progress.sizeBytes);
@@ -298,7 +293,7 @@ export class Blobs {
     return passed === undefined ? undefined : { digest, sizeBytes, verdict, passed, passedSlice: slice };
   }
 
-  /** Past the store: just the slice where that is known and allowed, or the whole. */
+  /** Past the store: just the slice where that is known and allowed, or by what brings and verifies the whole. */
   async #pass(wanted: Wanted, why: string): Promise<BlobAnswer | AbsentAnswer> {
     const { route, digest, sizeHint, findSlice, caller } = wanted;
     const verdict: Verdict = { cache: "bypass", why };
@@ -307,9 +302,10 @@ export class Blobs {
       const answer = await this.#passSlice(wanted, slice, sizeHint, verdict);
       if (answer !== undefined) return answer;
     }
-    const opened = await this.#passing.openWhole(route, digest, sizeHint, caller);
+    const opened = await this.#passing.openVerified(route, digest, sizeHint, findSlice, caller);
     if ("absent" in opened) return absent(opened, false);
-    return { digest, sizeBytes: opened.sizeBytes, verdict, passed: opened.body };
+    const { body: passed, sizeBytes, slice: passedSlice } = opened;
+    return { digest, sizeBytes, verdict, passed, ...(passedSlice === undefined ? {} : { passedSlice }) };
   }
 
   #followed(wanted: Wanted, ticket: Ticket): BlobAnswer {

@@ -1,9 +1,10 @@
 /**
- * Bytes that go from the upstream to one client without being stored: a range far ahead of the running fill, or a whole
- * blob there is no room for.
+ * Bytes that go from the upstream to one client without being stored: a range far ahead of the running fill, or a blob
+ * there is no room for.
  *
  * They hold a connection to the upstream for as long as the client reads. So a few ranges pass at a time, and others
- * follow the fill. A whole blob is relayed to all who ask for it, verified.
+ * follow the fill. Such a range is not verified, and never reaches the last 64 KiB: what does, is cut from the whole, which
+ * is relayed to all who ask for it, verified.
  */
 import { createHash } from "node:crypto";
 import type { Readable } from "node:stream";
@@ -12,6 +13,7 @@ import { readableOf } from "../base/flow.ts";
 import { unlessAborted } from "../base/singleflight.ts";
 import { placeKey } from "../meta/repositories.ts";
 import { algorithmOf, type Digest, digestOf } from "../oci/digest.ts";
+import { BARRIER_BYTES } from "../store/blobstore.ts";
 import { type Absence, type BlobBody, isAbsence } from "../upstream/upstream.ts";
 import type { Caller } from "./caller.ts";
 import type { Passes } from "./passes.ts";
@@ -20,6 +22,22 @@ import { RelayReader } from "./relayreader.ts";
 import type { Relays } from "./relays.ts";
 import type { Route } from "./route.ts";
 import type { Slice } from "./slice.ts";
+
+/** What is wanted of a blob of this size, where that is just one slice of it. */
+export type FindSlice = (sizeBytes: number) => Slice | undefined;
+
+/** Verified: its last bytes come when the digest of the whole is right. */
+export interface Relayed {
+  readonly body: Readable;
+  readonly sizeBytes: number;
+  /** Undefined where it is the whole. */
+  readonly slice: Slice | undefined;
+}
+
+/** Whether the slice has bytes that nobody gets before the whole was verified. */
+export function reachesTail(slice: Slice, sizeBytes: number): boolean {
+  return slice.end >= sizeBytes - BARRIER_BYTES;
+}
 
 export class Passing {
   readonly #passes: Passes;
@@ -31,7 +49,10 @@ export class Passing {
     this.#relays = relays;
   }
 
-  /** Undefined where too many pass already, or the upstream does not send exactly these bytes of exactly this blob. */
+  /**
+   * Undefined where the slice has to be verified, too many pass already, or the upstream does not send exactly these bytes of
+   * exactly this blob.
+   */
   async openSlice(
     route: Route,
     digest: Digest,
@@ -39,6 +60,7 @@ export class Passing {
     sizeBytes: number,
     caller: Caller,
   ): Promise<Readable | undefined> {
+    if (reachesTail(slice, sizeBytes)) return undefined;
     const release = await this.#passes.take(route);
     if (release === undefined) return undefined;
     let body: Readable | undefined;
@@ -52,17 +74,21 @@ export class Passing {
   }
 
   /**
-   * Whoever asks while it is on its way already, and its first bytes are still at hand, reads along.
+   * Whoever asks while it is on its way already, and his first bytes are still at hand, reads along. What comes before a
+   * slice is fetched too, to be hashed.
    * @throws Failure, `storage` where nobody can tell the size that has to be announced.
    */
-  async openWhole(
+  async openVerified(
     route: Route,
     digest: Digest,
     sizeHint: number | undefined,
+    findSlice: FindSlice,
     caller: Caller,
-  ): Promise<{ readonly body: Readable; readonly sizeBytes: number } | Absence> {
-    const running = this.#relays.find(route, digest, 0);
-    if (running !== undefined) return joined(running);
+  ): Promise<Relayed | Absence> {
+    const first = sizeHint === undefined ? 0 : (findSlice(sizeHint)?.start ?? 0);
+    // However far ahead: another body would begin at the first byte.
+    const running = this.#relays.find(route, digest, first, Number.POSITIVE_INFINITY);
+    if (running !== undefined) return joined(running, findSlice);
     const key = `${placeKey(route)}@${digest}`;
     const known = this.#opening.get(key);
     const opening = known ?? new Opening((signal) => this.#open(route, digest, sizeHint, signal));
@@ -73,7 +99,7 @@ export class Passing {
       });
     }
     const opened = await opening.wait(caller.signal);
-    return isAbsence(opened) ? opened : joined(opened);
+    return isAbsence(opened) ? opened : joined(opened, findSlice);
   }
 
   async #open(
@@ -101,10 +127,12 @@ export class Passing {
   }
 }
 
-function joined(relay: Relay): { readonly body: Readable; readonly sizeBytes: number } {
-  const body = new RelayReader(0, relay.sizeBytes);
+function joined(relay: Relay, findSlice: FindSlice): Relayed {
+  const { sizeBytes } = relay;
+  const slice = findSlice(sizeBytes);
+  const body = new RelayReader(slice?.start ?? 0, slice === undefined ? sizeBytes : slice.end + 1);
   relay.join(body);
-  return { body, sizeBytes: relay.sizeBytes };
+  return { body, sizeBytes, slice };
 }
 
 /** One question to the upstream, for all who ask while it is not answered; it ends when the last of them has left. */

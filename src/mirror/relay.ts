@@ -70,10 +70,10 @@ export class Relay implements Feed {
     this.#arrival = arrival;
   }
 
-  /** Whether a reader from here on would find its bytes, or not have long to wait for them. */
-  covers(position: number): boolean {
+  /** Whether a reader from here on would find its bytes, or has no more than so many others to wait for. */
+  covers(position: number, aheadBytes = this.#parts.windowBytes()): boolean {
     const { from, head } = this.#window;
-    return !this.#over && position >= from && position <= head + this.#parts.windowBytes();
+    return !this.#over && position >= from && position <= head + aheadBytes;
   }
 
   join(reader: RelayReader): void {

@@ -51,8 +51,9 @@ export class Relays {
   };
 
   /** One that a reader from `position` on can join. Permission is of the place: only its own are found. */
-  find(route: Route, digest: Digest, position: number): Relay | undefined {
-    for (const relay of this.#running.get(keyOf(route, digest)) ?? []) if (relay.covers(position)) return relay;
+  find(route: Route, digest: Digest, position: number, aheadBytes?: number): Relay | undefined {
+    const running = this.#running.get(keyOf(route, digest)) ?? [];
+    for (const relay of running) if (relay.covers(position, aheadBytes)) return relay;
     return undefined;
   }
 

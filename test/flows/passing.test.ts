@@ -88,6 +88,40 @@ test("a range of it is asked for as a range", () =>
     assert.deepEqual(await mirror.stored(), []);
   }));
 
+test("a range that reaches the end of it is cut from the verified whole", () =>
+  withSmallCache(async ({ upstream, mirror, add }) => {
+    const content = new VirtualContent(30 * MIB, 8);
+    const url = add(content);
+    await get(url, { method: "HEAD" });
+    for (const [range, start] of [
+      ["bytes=0-", 0],
+      [`bytes=${20 * MIB}-`, 20 * MIB],
+      ["bytes=-10", content.sizeBytes - 10],
+    ] as const) {
+      const answer = await get(url, { headers: { Range: range } });
+      assert.equal(answer.status, 206, range);
+      assert.equal(answer.headers["content-range"], `bytes ${start}-${content.sizeBytes - 1}/${content.sizeBytes}`);
+      assert.ok(answer.body.equals(Buffer.concat([...content.read(start, content.sizeBytes)])), range);
+    }
+    assert.ok(blobGets(upstream, content.digest).every(({ headers }) => headers.range === undefined));
+    assert.deepEqual(await mirror.stored(), []);
+  }));
+
+test("wrong bytes are not completed by a range, nor by resuming what was cut", () =>
+  withSmallCache(async ({ upstream, add }) => {
+    const content = new VirtualContent(30 * MIB, 9);
+    const url = add(content);
+    await get(url, { method: "HEAD" });
+    upstream.fault({ kind: "blob", method: "GET" }, { flipAtByte: content.sizeBytes - MIB });
+    const cut = await getHashed(url);
+    assert.equal(cut.complete, false);
+    const ranges = ["bytes=0-", `bytes=${cut.sizeBytes}-`, `bytes=${29 * MIB}-`, "bytes=-10", "bytes=0-9,-10"];
+    for (const range of ranges) {
+      const answer = await getHashed(url, { headers: { Range: range } });
+      assert.ok(answer.status === 502 || !answer.complete, range);
+    }
+  }));
+
 test("a body that breaks on its way through is taken up where it broke", () =>
   withSmallCache(async ({ upstream, add }) => {
     const content = new VirtualContent(30 * MIB, 7);

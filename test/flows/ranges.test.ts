@@ -138,6 +138,34 @@ test("a range far ahead of the fill goes to the upstream as a range, while the f
   assert.equal((await getHashed(url)).digest, content.digest);
 });
 
+for (const isWrong of [false, true]) {
+  const what = isWrong ? "is not completed with the wrong bytes of the upstream" : "follows the fill";
+  test(`a range far ahead of the fill that reaches the end ${what}`, async () => {
+    const content = new VirtualContent(64 * MIB, 28);
+    await using upstream = await TestUpstream.start();
+    upstream.shelves.addBlob("library/demo", content);
+    const start = 60 * MIB;
+    if (isWrong) upstream.fault({ kind: "blob", method: "GET" }, { flipAtByte: start });
+    await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+    const gate = upstream.gate({ kind: "blob", method: "GET", ranged: false }, MIB);
+    const url = `${mirror.url}/v2/library/demo/blobs/${content.digest}`;
+    const whole = getHashed(url);
+    await gate.reached;
+    const ranges = [`bytes=${start}-`, "bytes=-10", `bytes=0-9,${start}-`];
+    const answers = ranges.map((range) => getHashed(url, { headers: { Range: range } }));
+    // Another, which does not reach it, may have come by itself before.
+    const near = await get(url, { headers: { Range: `bytes=${start - 1000}-${start - 1}` } });
+    assert.deepEqual(near.body, Buffer.concat([...content.read(start - 1000, start)]));
+    gate.release();
+    assert.equal((await whole).complete, !isWrong);
+    for (const { status, complete } of await Promise.all(answers)) {
+      // Nothing of it may have left yet.
+      assert.ok(isWrong ? status === 502 || !complete : status === 206 && complete);
+    }
+    assert.equal(upstream.count({ kind: "blob", method: "GET", ranged: true }), 1);
+  });
+}
+
 test("an upstream that ignores ranges makes a far range wait for the fill instead of a wrong answer", async () => {
   const content = new VirtualContent(40 * MIB, 24);
   await using upstream = await TestUpstream.start();
@@ -192,7 +220,7 @@ test("passed ranges whose readers stand still do not keep other blobs from being
   const first = getHashed(url);
   await gate.reached;
   const stalled = Array.from({ length: 3 }, (_, at) =>
-    open(url, { headers: { Range: `bytes=${(20 + at) * MIB}-` } }).catch(() => undefined),
+    open(url, { headers: { Range: `bytes=${(20 + at) * MIB}-${90 * MIB}` } }).catch(() => undefined),
   );
   await upstream.waitFor({ kind: "blob", ranged: true });
   assert.equal((await get(`${mirror.url}/v2/demo/blobs/${other}`)).status, 200);

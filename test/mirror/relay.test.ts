@@ -33,7 +33,7 @@ function scene(content: Content) {
   const relays = new Relays({ clock, notices });
   const passing = new Passing(new LocalPasses(), relays);
   const open = async (digest: Digest, signal = new AbortController().signal) => {
-    const opened = await passing.openWhole(route, digest, undefined, { signal });
+    const opened = await passing.openVerified(route, digest, undefined, () => undefined, { signal });
     return "absent" in opened ? assert.fail("absent") : opened.body;
   };
   return { clock, upstream, route, relays, open, mismatches };
