@@ -10,7 +10,8 @@ import type { Emitter } from "../base/notices.ts";
 import type { KeptPartial, PartialNote, Partials } from "../meta/partials.ts";
 import type { Place } from "../meta/repositories.ts";
 import type { Digest } from "../oci/digest.ts";
-import type { BlobStore, Ingest } from "../store/blobstore.ts";
+import { BARRIER_BYTES, type BlobStore, type Ingest } from "../store/blobstore.ts";
+import type { Follower } from "../store/follower.ts";
 import { KEPT_FROM_BYTES, KEPT_MS, keptLimit } from "./fillpolicy.ts";
 import type { MirrorNotices } from "./notices.ts";
 
@@ -27,6 +28,8 @@ export interface KeepingParts {
 const NOTED_BYTES = 1024 * 1024;
 const NOTED_MS = 250;
 const LOOK_MS = 50;
+/** What grows faster than timers come is noted as it grows: by so much more of what there is, which is seldom enough. */
+const GROWN_SHARE = 1 / 16;
 
 interface Running {
   readonly place: Place;
@@ -34,6 +37,7 @@ interface Running {
   /** 0 where nothing was noted yet. */
   notedBytes: number;
   notedAt: number;
+  readonly follower: Follower;
 }
 
 export class Keeping {
@@ -106,7 +110,10 @@ export class Keeping {
     const { digest, sizeBytes = 0 } = ingest;
     if (sizeBytes < KEPT_FROM_BYTES) return;
     const notedBytes = isTaken ? ingest.written().writtenBytes : 0;
-    this.#running.set(digest, { place, ingest, notedBytes, notedAt: this.#parts.clock.now() });
+    const follower = ingest.follow(() => {});
+    const running: Running = { place, ingest, notedBytes, notedAt: this.#parts.clock.now(), follower };
+    this.#running.set(digest, running);
+    this.#watch(running, ingest.written().writtenBytes);
     this.#noteLater();
   }
 
@@ -180,6 +187,7 @@ export class Keeping {
   }
 
   #stop(digest: Digest): void {
+    this.#running.get(digest)?.follower.close();
     this.#running.delete(digest);
     if (this.#running.size > 0) return;
     this.#cancelNote?.();
@@ -191,6 +199,19 @@ export class Keeping {
       this.#cancelNote = undefined;
       this.#note();
       if (this.#running.size > 0) this.#noteLater();
+    });
+  }
+
+  /** The next time that it has grown by enough; whether a timer's turn comes at all then, nobody knows. */
+  #watch({ ingest, follower }: Running, fromBytes: number): void {
+    const dueBytes = fromBytes + Math.max(NOTED_BYTES, fromBytes * GROWN_SHARE);
+    // What followers never see before the end is not waited for.
+    if (dueBytes > follower.sizeBytes - BARRIER_BYTES) return;
+    follower.wait(dueBytes - 1, () => {
+      const running = this.#running.get(ingest.digest);
+      if (running?.ingest !== ingest || follower.failure() !== undefined) return;
+      this.#note();
+      this.#watch(running, ingest.written().writtenBytes);
     });
   }
 

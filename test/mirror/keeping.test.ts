@@ -86,6 +86,22 @@ test("what grows is noted with every mebibyte at once, and otherwise four times 
     assert.deepEqual(partials.list(), []);
   }));
 
+test("what comes in a burst is noted as it grows, be there no turn for a timer", () =>
+  withScene(async ({ begin, partials, keeping, database }) => {
+    const ingest = await begin(1, 0, 8 * MIB);
+    const noted = () => partials.find(ingest.digest)?.prefixBytes ?? 0;
+    for (let bytes = 1; bytes <= 6; bytes += 1) {
+      await grow(ingest, MIB);
+      assert.equal(noted(), bytes * MIB);
+    }
+    // Nor does it try again and again where it cannot be noted.
+    database.exec("DROP TABLE partials");
+    await grow(ingest, 1.5 * MIB);
+    await ingest.fail(cut);
+    keeping.end(ingest);
+    ingest.close();
+  }));
+
 test("small blobs are nobody's concern", () =>
   withScene(async ({ begin, clock, keeping, partials }) => {
     const ingest = await begin(1, 1000, MIB - 1);
