@@ -160,7 +160,8 @@ export class Shelf {
 
   async #write(manifest: ShelvedManifest, upstream: string): Promise<void> {
     const { store, inventory, clock } = this.#parts;
-    if (inventory.findSize(manifest.digest) === undefined) {
+    const isNew = inventory.findSize(manifest.digest) === undefined;
+    if (isNew) {
       const ingest = await store.ingest(manifest.digest);
       try {
         ingest.declareSize(manifest.bytes.length);
@@ -172,11 +173,12 @@ export class Shelf {
       } finally {
         ingest.close();
       }
-      inventory.addBlob(manifest.digest, manifest.bytes.length, upstream, clock.now());
     }
     const { manifests, blobs, subject } = parseManifest(manifest.bytes, manifest.mediaType);
     const children = [...manifests, ...blobs].map(({ digest }) => digest);
+    // First: a kill in between must not leave a blob that nobody knows to be a manifest.
     inventory.addManifest(manifest.digest, manifest.mediaType, { children, subject: subject?.digest });
+    if (isNew) inventory.addBlob(manifest.digest, manifest.bytes.length, upstream, clock.now());
   }
 
   /** A disk in trouble is no reason to refuse what the upstream could still tell. */

@@ -242,3 +242,17 @@ test("a signature that its tag says the subject of leaves with that", () =>
     shelved.attach(manifest, digest("image"));
     assert.equal(parents(), 1);
   }));
+
+test("whatever ends the keeping of a manifest, what is stored of it is known to be one, with what it names", () =>
+  withScene(async ({ shelf, inventory, database }) => {
+    database.exec(
+      `CREATE TEMP TRIGGER broken BEFORE INSERT ON main.blobs BEGIN SELECT RAISE(ABORT, 'it ends here'); END`,
+    );
+    assert.equal((await shelf().keep(app, SERVED, DIGEST)).kept, false);
+    database.exec("DROP TRIGGER broken");
+    // As whoever finds its file does.
+    inventory.addBlob(DIGEST, MANIFEST.length, "", 0);
+    inventory.addBlob(digest("layer"), 1, "docker.io", 0);
+    assert.deepEqual((await shelf().find(DIGEST))?.bytes, MANIFEST);
+    assert.equal(database.prepare("SELECT parents FROM blobs WHERE digest = ?").get(digest("layer"))?.["parents"], 1);
+  }));
