@@ -55,6 +55,8 @@ interface Work {
 const LOOK_MS = 5000;
 const REST_MS = 30_000;
 const FRUITLESS_MS = 5000;
+/** A walk over everything that has found nothing is not made again for so long. */
+const STRANDED_MS = 10 * 60_000;
 /** Who waits is told soon that there is nothing. */
 const MAX_LOOKED = 5000;
 const SWEEP_UNITS = 64;
@@ -74,6 +76,7 @@ export class Evictor implements RoomMaker {
   #restUntil = 0;
   /** Where nothing may leave, another walk over it all would find nothing either. */
   #noSweepUntil = 0;
+  #noStrandedUntil = 0;
   #cancelLook = () => {};
   #warned = false;
   #stopped = false;
@@ -226,8 +229,9 @@ export class Evictor implements RoomMaker {
         });
       }
     }
-    if (sum.blobs > 0 || !broken) return sum;
+    if (sum.blobs > 0 || !broken || this.#isAhead(this.#noStrandedUntil, STRANDED_MS)) return sum;
     const stranded = await findStranded({ ...this.#parts, isBusy: this.#isBusy }, bytes, slices);
+    if (stranded.length === 0) this.#noStrandedUntil = this.#parts.clock.now() + STRANDED_MS;
     add(sum, await this.#inTurn(() => this.#remove(stranded, need, slices, true)));
     return sum;
   }
@@ -274,9 +278,9 @@ export class Evictor implements RoomMaker {
   }
 
   /** Not for long, whatever was done to the clock. */
-  #isAhead(until: number): boolean {
+  #isAhead(until: number, mostMs = REST_MS): boolean {
     const leftMs = until - this.#parts.clock.now();
-    return leftMs > 0 && leftMs <= REST_MS;
+    return leftMs > 0 && leftMs <= mostMs;
   }
 
   #trouble(cause: unknown): void {

@@ -325,6 +325,25 @@ test("documents that name one another in a circle leave when nothing else is lef
     assert.equal(scene.inventory.bytes, 0);
   }));
 
+test("where all is pinned and too much, it is not walked over again and again", () =>
+  withScene({}, async (scene) => {
+    scene.image("pinned", [2000]);
+    scene.rooms.database.exec("UPDATE blobs SET held = 1 WHERE parents = 0");
+    let walks = 0;
+    const findNamed = scene.holdings.findNamed.bind(scene.holdings);
+    scene.holdings.findNamed = (after, limit) => {
+      if (after === "") walks += 1;
+      return findNamed(after, limit);
+    };
+    scene.evictor.start();
+    for (let round = 0; round < 20; round += 1) {
+      await scene.clock.advance(5000);
+      await scene.settled();
+    }
+    assert.equal(walks, 1);
+    assert.deepEqual(scene.has("pinned", "pinned.0"), [true, true]);
+  }));
+
 test("very many leave in slices, between which others have their turn", () =>
   withScene({ maxBytes: 3000, high: 0.9, low: 0.1 }, async (scene) => {
     const blobs = Array.from({ length: 2695 }, (_, at) => ({
