@@ -152,7 +152,9 @@ export class Keeping {
     const { clock, maxBytes } = this.#parts;
     const now = clock.now();
     for (const partial of this.list()) {
-      const isOld = Math.abs(now - partial.notedAt) > KEPT_MS;
+      // A clock that is wrong at a start costs nothing; what is from its future ages from now on.
+      if (partial.notedAt > now) this.#kept.set(partial.digest, { ...partial, notedAt: now });
+      const isOld = now - partial.notedAt > KEPT_MS;
       if (isOld || this.#keptBytes > keptLimit(maxBytes)) await this.remove(partial.digest);
     }
   }
