@@ -14,7 +14,7 @@ import { manifestsFor, parsePlatform } from "../oci/platform.ts";
 import type { ManifestReader } from "./platforms.ts";
 
 export interface NarrowingParts {
-  readonly pins: Pick<Pins, "narrowed" | "cutIndexes" | "cut" | "onChange">;
+  readonly pins: Pick<Pins, "narrowed" | "cutIndexes" | "cut" | "settle" | "onChange">;
   readonly inventory: Pick<Inventory, "findMediaType">;
   readonly read: ManifestReader;
   readonly notices: Emitter<MirrorNotices>;
@@ -47,6 +47,7 @@ export class Narrowing {
     const { pins, notices, signal } = this.#parts;
     if (signal.aborted) return;
     try {
+      pins.settle();
       const narrowed = pins.narrowed();
       for (const index of new Set([...narrowed.keys(), ...pins.cutIndexes()])) {
         if (signal.aborted) return;

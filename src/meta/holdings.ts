@@ -254,14 +254,16 @@ export class Holdings {
     const row = find.get(digest);
     if (row !== undefined && remember) ghost.run(digest, Number(row["worth"]));
     const named = children.all(digest).map(({ child }) => String(child) as Digest);
-    for (const found of tagsOf.all(digest)) this.#tags.drop(placeOf(found), String(found["tag"]) as Tag);
+    // What is pinned does not leave: it was lost, and is fetched again under the name it has.
+    const isHeld = row !== undefined && row["held"] !== 0;
+    if (!isHeld) for (const found of tagsOf.all(digest)) this.#tags.drop(placeOf(found), String(found["tag"]) as Tag);
+    this.#inventory.dropManifest(digest);
+    this.#inventory.dropBlob(digest);
     dropNames.run(digest);
-    dropReachable.run(digest);
+    if (!isHeld) dropReachable.run(digest);
     for (const child of named) {
       if (find.get(child) === undefined && isNamed.get(child) === undefined) dropReachable.run(child);
     }
-    this.#inventory.dropManifest(digest);
-    this.#inventory.dropBlob(digest);
   }
 }
 

@@ -131,9 +131,9 @@ export class Inventory {
   dropBlob(digest: Digest): void {
     const size = this.findSize(digest);
     if (size === undefined) return;
-    // What is not stored names nothing: what it named would otherwise never be free to leave.
-    this.#dropNames.run(digest);
     this.#drop.run(digest);
+    // What is not stored names nothing; but of what is pinned the edges stay, which the row's going decides.
+    this.#dropNames.run(digest);
     this.#blobs -= 1;
     this.#bytes -= size;
   }

@@ -2,11 +2,12 @@
  * What is pinned, and so never leaves: a repository's tag, whatever it names now and later, or one digest.
  *
  * `blobs.held` counts the pins that name a blob. Triggers of this connection, the only one that writes, keep it so, whoever
- * moves a tag, stores a blob or drops one: nobody has to think of pins. Of a pin for some platforms, the index's edges to
+ * moves a tag, stores a blob or drops one: nobody has to think of pins. For documents that were lost see `pin-losses.ts`. Of a pin for some platforms, the index's edges to
  * the others are cut, so that those may leave; edges that are cut are not drawn again while they are.
  */
 import type { Digest } from "../oci/digest.ts";
 import { type Database, transaction } from "./database.ts";
+import { LOSS_TRIGGERS, LOST_HOLDS, PinLosses } from "./pin-losses.ts";
 import type { Place, Repositories } from "./repositories.ts";
 
 export interface Pin {
@@ -39,6 +40,7 @@ const SETUP = `
     SELECT p.repository, p.reference, coalesce(t.digest, p.reference)
     FROM pins p LEFT JOIN tags t ON t.repository = p.repository AND t.tag = p.reference
     WHERE t.digest IS NOT NULL OR instr(p.reference, ':') > 0;
+  ${LOST_HOLDS}
   UPDATE blobs SET held = (SELECT count(*) FROM holds WHERE holds.digest = blobs.digest)
     WHERE digest IN (SELECT digest FROM holds);
   CREATE TEMP TRIGGER pins_put AFTER INSERT ON main.pins BEGIN
@@ -83,6 +85,7 @@ const SETUP = `
   BEGIN
     SELECT RAISE(IGNORE);
   END;
+  ${LOSS_TRIGGERS}
 `;
 
 /** Indexes with edges that are cut: after a restart, too, they are drawn again when nobody wants them cut. */
@@ -96,6 +99,7 @@ const ROWS = `
 export class Pins {
   readonly #database: Database;
   readonly #repositories: Repositories;
+  readonly #losses: PinLosses;
   readonly #statements;
   #onChange = () => {};
 
@@ -108,6 +112,7 @@ export class Pins {
       return null;
     });
     database.exec(SETUP);
+    this.#losses = new PinLosses(database);
     this.#statements = {
       put: database.prepare("INSERT INTO pins (repository, reference, platforms, pinned_at) VALUES (?, ?, ?, ?)"),
       drop: database.prepare("DELETE FROM pins WHERE repository = ? AND reference = ?"),
@@ -181,6 +186,16 @@ export class Pins {
     }
     for (const digest of whole) found.delete(digest);
     return found;
+  }
+
+  /** Documents of what is pinned that are to be fetched again. */
+  get missed(): readonly Digest[] {
+    return this.#losses.digests;
+  }
+
+  /** To be called when what is held may have changed: what was held for what is pinned no longer may leave. */
+  settle(): void {
+    this.#losses.settle();
   }
 
   /** Indexes that have edges cut, or had when the mirror ended. */

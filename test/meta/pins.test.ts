@@ -139,6 +139,60 @@ test("edges that are cut let their children go, are not drawn again, and are res
     assert.deepEqual(pins.cutIndexes(), []);
   }));
 
+test("of what is pinned, what a lost document names stays held until it is there again, across restarts", () =>
+  withRooms((rooms, reopen) => {
+    let { inventory, holdings, pins, tags, held, store, victims } = rooms;
+    store("one", ["layer", "shared"]);
+    store("other", ["shared"]);
+    store("index", ["one"]);
+    for (const blob of ["layer", "shared"]) inventory.addBlob(digest(blob), 10, "docker.io", 1);
+    tags.put(PLACE, TAG, digest("index"), 1);
+    tags.put(OTHER, TAG, digest("other"), 1);
+    pins.put(PLACE, TAG, [], 1);
+    // As a scrub does, and as one who finds no file.
+    holdings.remove([digest("one")], true);
+    inventory.dropBlob(digest("index"));
+    assert.deepEqual(new Set(pins.missed), new Set([digest("index"), digest("one")]));
+    assert.deepEqual(victims(), [digest("other")]);
+    assert.deepEqual([held("layer"), held("shared")], [1, 1]);
+    ({ inventory, holdings, pins, tags, held, store, victims } = reopen());
+    assert.deepEqual([held("layer"), held("shared")], [1, 1]);
+    pins.settle();
+    holdings.evict([digest("layer"), digest("other"), digest("shared")]);
+    assert.equal(inventory.findSize(digest("other")), undefined);
+    assert.notEqual(inventory.findSize(digest("layer")), undefined);
+    assert.equal(pins.find(PLACE, TAG)?.digest, digest("index"));
+    store("one", ["layer", "shared"]);
+    assert.deepEqual([held("one"), held("layer"), held("shared")], [1, 0, 0]);
+    store("index", ["one"]);
+    assert.deepEqual([held("index"), held("one"), pins.missed.length], [1, 0, 0]);
+    assert.deepEqual(victims(), []);
+    pins.drop(PLACE, TAG);
+    assert.deepEqual(new Set(holdings.findUnit(digest("index")).map((one) => one.digest)).size, 4);
+  }));
+
+test("a pinned tag keeps its name when its document is lost, by whatever way, and lets go when it moves or is unpinned", () =>
+  withRooms(({ inventory, holdings, pins, tags, held, store, victims }) => {
+    store("one", ["layer"]);
+    inventory.addBlob(digest("layer"), 10, "docker.io", 1);
+    tags.put(PLACE, TAG, digest("one"), 1);
+    pins.put(PLACE, TAG, [], 1);
+    holdings.remove([digest("one")], false);
+    assert.equal(tags.find(PLACE, TAG)?.digest, digest("one"));
+    assert.deepEqual([held("layer"), victims()], [1, []]);
+    store("two", []);
+    tags.put(PLACE, TAG, digest("two"), 2);
+    pins.settle();
+    assert.deepEqual([held("two"), held("layer"), pins.missed, victims()], [1, 0, [], [digest("layer")]]);
+    store("one", ["layer"]);
+    pins.put(PLACE, digest("one"), [], 1);
+    holdings.remove([digest("one")], false);
+    assert.equal(held("layer"), 1);
+    pins.drop(PLACE, digest("one"));
+    pins.settle();
+    assert.deepEqual([held("layer"), pins.missed], [0, []]);
+  }));
+
 test("changes of what is held are told", () =>
   withRooms(({ pins, tags, store }) => {
     let told = 0;
