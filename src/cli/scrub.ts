@@ -15,7 +15,7 @@ import { damageText, indexText, reportText } from "./scrub-text.ts";
 import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
 import type { StopSignal } from "./world.ts";
 
-export const SCRUB: DeskCommand<ScrubRequest> = { name: "scrub", use: "work", read: readScrub, run: scrub };
+export const SCRUB: DeskCommand<ScrubRequest> = { name: "scrub", use: "look", read: readScrub, run: scrub };
 
 const KEY = "scrub";
 const PERCENT = { amount: (share: number) => `${Math.round(share)} %` };

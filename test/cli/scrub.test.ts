@@ -1,5 +1,6 @@
 /** `wharfinger scrub`: with a mirror that runs and without one, and what its exit code says. */
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -197,4 +198,17 @@ test("everything that is not as it was has a line", () => {
   assert.match(damageText({ ...fact, pinned: false, where: "removed" }), /is bad; removed$/);
   const index = { files: 1, added: 0, addedBytes: 0, linked: 0, dropped: 0, damaged: 0, unreadable: 0, durationMs: 1 };
   assert.equal(indexText(index), "index of 1 file: it was as it should be\n");
+});
+
+test("where there is no cache none is made, and nothing is said to be well", async () => {
+  await using dir = await makeTempDir("scrub");
+  const cache = join(dir.path, "nowhere");
+  const config = join(dir.path, "wharfinger.json");
+  const settings = { listen: "127.0.0.1:0", admin: { listen: "127.0.0.1:0" }, cache: { dir: cache } };
+  await writeFile(config, JSON.stringify(settings));
+  const { world, seen } = stageOf();
+  assert.equal(await run(["scrub", "--config", config], world), 3);
+  assert.match(seen.stderr, /there is no cache at .*nowhere/);
+  assert.equal(seen.stdout, "");
+  assert.equal(existsSync(cache), false);
 });
