@@ -11,10 +11,11 @@ import { type ImportParts, type ImportProgress, type ImportResult, importArchive
 import { type ImageName, parseImageName, parsePlace } from "../bundle/names.ts";
 import { type PlanParts, planBundle } from "../bundle/plan.ts";
 import { parsePublicKey } from "../bundle/signature.ts";
+import { Turns } from "../bundle/turns.ts";
 import { parseWarmName, routeWarmName } from "../bundle/warm-target.ts";
 import type { Relations } from "../meta/relations.ts";
 import type { Source } from "../mirror/route.ts";
-import { parseDigest } from "../oci/digest.ts";
+import { type Digest, parseDigest } from "../oci/digest.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import type { DiskStore } from "../store/disk.ts";
 import type { RoutingTable } from "../upstream/registries/routing.ts";
@@ -38,9 +39,15 @@ const digest = z.string().max(200);
 const exportInput = z.object({
   references: z.array(reference).min(1).max(20_000).describe("Images, as Docker writes them"),
   platforms: z.array(z.string().max(200)).max(50).default([]).describe("linux/amd64, …; none is all of them"),
-  have: z.array(digest).max(100_000).default([]).describe("Digests that are left out: the other side has them"),
+  have: z
+    .union([z.array(digest).max(10_000), z.string()])
+    .default([])
+    .describe("Digests that are left out, for the other side has them: a list, or one text with a digest on each line"),
   since: digest.optional().describe("Digest of the contents of the bundle that brought them there"),
 });
+
+/** One long text is read from JSON a hundred times sooner than as many words. */
+const MAX_EXPORT_BYTES = 16 * 1024 * 1024;
 
 const importInput = z.object({
   as: z.string().max(400).optional().describe("The repository of what has a tag alone for a name, or none"),
@@ -92,11 +99,18 @@ export function bundleOperations(parts: BundleParts): Operation[] {
       answers: "stream",
       contentTypes: ["application/x-tar"],
       input: exportInput,
+      maxBodyBytes: MAX_EXPORT_BYTES,
       async run(input, { signal }) {
+        const references: ImageName[] = [];
+        const turns = new Turns();
+        for (const text of input.references) {
+          await turns.pass();
+          references.push(storedName(parts.routing, text));
+        }
         const plan = await planBundle(parts, {
-          references: input.references.map((text) => storedName(parts.routing, text)),
+          references,
           platforms: input.platforms.map(parsePlatform),
-          have: new Set(input.have.map(parseDigest)),
+          have: await readDigests(input.have),
           since: input.since === undefined ? undefined : parseDigest(input.since),
           createdAt: parts.clock.now(),
         });
@@ -159,6 +173,24 @@ export function bundleOperations(parts: BundleParts): Operation[] {
       },
     }),
   ];
+}
+
+async function readDigests(given: string | readonly string[]): Promise<Set<Digest>> {
+  const found = new Set<Digest>();
+  const turns = new Turns();
+  for (const text of typeof given === "string" ? linesIn(given) : given) {
+    await turns.pass();
+    if (text !== "") found.add(parseDigest(text));
+  }
+  return found;
+}
+
+function* linesIn(text: string): Generator<string> {
+  for (let at = 0; at < text.length; ) {
+    const end = text.indexOf("\n", at);
+    yield text.slice(at, end < 0 ? text.length : end).trim();
+    at = end < 0 ? text.length : end + 1;
+  }
 }
 
 /** Where pulls of that name are stored; of a registry that is not configured (any more), where they were. */

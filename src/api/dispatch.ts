@@ -154,7 +154,8 @@ export class Api {
       if (type !== "application/json") {
         return problemAnswer({ kind: "invalid", message: "expected a body of type application/json" }, 415);
       }
-      const text = await readAtMost(request.body, { clock: this.#parts.clock, signal });
+      const { maxBodyBytes: maxBytes } = operation;
+      const text = await readAtMost(request.body, { clock: this.#parts.clock, signal, maxBytes });
       if (text === undefined) return problemAnswer({ kind: "invalid", message: "the body is too large" }, 413);
       try {
         raw = text.trim() === "" ? {} : JSON.parse(text);

@@ -15,7 +15,7 @@ const PATIENCE_MS = 30_000;
  */
 export async function readAtMost(
   body: Readable,
-  { clock, signal, maxBytes = MAX_BYTES }: { clock: Clock; signal: AbortSignal; maxBytes?: number },
+  { clock, signal, maxBytes = MAX_BYTES }: { clock: Clock; signal: AbortSignal; maxBytes?: number | undefined },
 ): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;

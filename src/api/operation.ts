@@ -36,6 +36,8 @@ interface Common<Input> {
    * kinds of values for that); else of the JSON body. With a streamed body: of the query.
    */
   readonly input: z.ZodType<Input>;
+  /** Of a JSON body; 4 MiB where nothing is said. */
+  readonly maxBodyBytes?: number;
 }
 
 export interface JsonOperation<Input = never> extends Common<Input> {

@@ -28,6 +28,9 @@ import { SIGNAL_EXIT, watchSignals } from "./signals.ts";
 import { readInput, referencesIn } from "./warm-options.ts";
 import type { StopSignal } from "./world.ts";
 
+/** So that the question stays below 16 MiB. */
+const MAX_HAVE = 200_000;
+
 export const EXPORT: DeskCommand<ExportRequest> = { name: "export", use: "look", read: readExport, run };
 
 async function run(request: ExportRequest, at: AtDesk): Promise<number> {
@@ -36,6 +39,7 @@ async function run(request: ExportRequest, at: AtDesk): Promise<number> {
   const output = request.output ?? "-";
   const kind = kindOf(output);
   if (kind === "directory") await requireEmpty(output);
+  for (const base of [request.since, request.have]) refuseOverwriting(output, base);
   const key =
     request.signKey === undefined ? undefined : parsePrivateKey(await readText("--sign-key", request.signKey));
   const since = request.since === undefined ? undefined : await readPossession(request.since);
@@ -43,7 +47,7 @@ async function run(request: ExportRequest, at: AtDesk): Promise<number> {
   const asked = {
     references: [...request.references, ...(await readList(request.file))],
     platforms: request.platforms,
-    have: [...new Set([...(since?.digests ?? []), ...(had?.digests ?? [])])],
+    have: haveOf([...(since?.digests ?? []), ...(had?.digests ?? [])]),
     since: since?.contents ?? had?.contents,
   };
   const abort = new AbortController();
@@ -85,6 +89,23 @@ async function run(request: ExportRequest, at: AtDesk): Promise<number> {
   if (kind === "stdout") world.stderr.write(text);
   else writeDocuments({ json: request.json, output: undefined }, { text, json }, world);
   return EXIT.done;
+}
+
+/** What the other side has, one on each line. */
+function haveOf(digests: readonly string[]): string {
+  const unique = [...new Set(digests)];
+  if (unique.length > MAX_HAVE) {
+    throw invalid("--have", `there are ${unique.length} digests, and ${MAX_HAVE} at most can be left out by a list`);
+  }
+  return unique.join("\n");
+}
+
+/** What a difference was made to is needed wherever that has not arrived yet. @throws Failure `invalid` */
+function refuseOverwriting(output: string, base: string | undefined): void {
+  if (base === undefined || !existsSync(output) || !existsSync(base)) return;
+  const [one, other] = [statSync(output), statSync(base)];
+  if (one.dev !== other.dev || one.ino !== other.ino) return;
+  throw invalid("--output", `${output} is what the bundle is a difference to, and would be lost: name another file`);
 }
 
 type Kind = "archive" | "directory" | "stdout";

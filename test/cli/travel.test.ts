@@ -1,7 +1,7 @@
 /** `wharfinger export` and `import`: with a mirror that runs and without one, as archives and directories, to their end and not. */
 import assert from "node:assert/strict";
 import { generateKeyPairSync } from "node:crypto";
-import { chmod, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { createMirror } from "../../src/app.ts";
@@ -236,4 +236,57 @@ test("bad usage is told before anything is done", async () => {
     assert.ok(code === 2 || code === 3, `${args}: ${code}`);
     assert.match(stderr, why);
   }
+});
+
+test("a list of what the other side has may be as long as a large store makes it, and is told where it is longer", async () => {
+  await using dir = await makeTempDir("travel");
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", index, "1");
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+  const config = join(dir.path, "here.json");
+  const listen = new URL(mirror.adminUrl).host;
+  await writeFile(config, JSON.stringify({ cache: { dir: mirror.dir }, admin: { listen } }));
+  assert.equal((await wharfinger("warm", "demo:1", "--config", config, "--quiet")).code, 0);
+  const have = join(dir.path, "have.json");
+  const others = (count: number) =>
+    Array.from({ length: count }, (_, at) => `sha256:${at.toString(16).padStart(64, "0")}`);
+  const own = [index.digest, ...index.images.flatMap((image) => [image.digest, ...image.blobs.keys()])];
+  await writeFile(have, JSON.stringify({ digests: [...others(150_000), ...own] }));
+  const out = join(dir.path, "out.tar");
+  const wrote = await wharfinger("export", "demo:1", "-o", out, "--have", have, "--json", "--config", config);
+  assert.equal(wrote.code, 0, wrote.stderr);
+  assert.deepEqual(JSON.parse(wrote.stdout).pieces, { all: own.length, carried: 0, carriedBytes: 0 });
+  await writeFile(have, JSON.stringify(others(200_001)));
+  const failed = await wharfinger(
+    "export",
+    "demo:1",
+    "-o",
+    join(dir.path, "x.tar"),
+    "--have",
+    have,
+    "--config",
+    config,
+  );
+  assert.equal(failed.code, 2);
+  assert.match(failed.stderr, /--have: there are 200001 digests, and 200000 at most/);
+});
+
+test("a difference never takes the place of what it is a difference to", async () => {
+  await using dir = await makeTempDir("travel");
+  const here = await warmed(join(dir.path, "here"));
+  const [bundle, link] = [join(dir.path, "bundle.tar"), join(dir.path, "link.tar")];
+  assert.equal((await wharfinger("export", "demo:1", "-o", bundle, "--config", here)).code, 0);
+  const before = await readFile(bundle);
+  await symlink(bundle, link);
+  for (const [output, base] of [
+    [bundle, bundle],
+    [link, bundle],
+    [bundle, link],
+  ] as const) {
+    const args = ["export", "demo:1", "demo:2", "-o", output, "--since", base, "--config", here];
+    const { code, stderr } = await wharfinger(...args);
+    assert.equal(code, 2);
+    assert.match(stderr, /--output: .* is what the bundle is a difference to, and would be lost: name another file/);
+  }
+  assert.ok(before.equals(await readFile(bundle)));
 });
