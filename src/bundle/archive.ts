@@ -107,6 +107,12 @@ async function expanded(source: Readable): Promise<AsyncIterable<Buffer>> {
     if (isOver) return;
     for await (const chunk of { [Symbol.asyncIterator]: () => chunks }) yield chunk;
   }
+  const foreign = foreignCompression(first);
+  if (foreign !== undefined) {
+    const [name, unpacker] = foreign;
+    const advice = `unpack it first: ${unpacker} ARCHIVE | wharfinger import -`;
+    throw new Failure("unsupported", `the archive is compressed with ${name}, which is not read here; ${advice}`);
+  }
   const inflate = decompressorOf(first);
   return inflate === undefined ? all() : pipeline(Readable.from(all()), inflate, () => {});
 }
@@ -189,6 +195,14 @@ function linkOf(from: string, target: string): string | undefined {
 function paxOf(header: object): object {
   const pax: unknown = Reflect.get(header, "pax");
   return typeof pax === "object" && pax !== null ? pax : {};
+}
+
+function foreignCompression(first: Buffer): readonly [string, string] | undefined {
+  const start = first.toString("latin1", 0, 4);
+  if (start === "\xfd7zX") return ["xz", "xzcat"];
+  if (start.startsWith("BZh")) return ["bzip2", "bzcat"];
+  if (start === "\x04\x22\x4d\x18") return ["lz4", "lz4cat"];
+  return undefined;
 }
 
 function decompressorOf(first: Buffer) {

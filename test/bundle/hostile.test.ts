@@ -165,6 +165,14 @@ for (const [what, archive, kind, why] of [
     "corrupt",
     /cannot be read/,
   ],
+  [
+    "xz",
+    Buffer.concat([Buffer.from("\xfd7zXZ\0", "latin1"), Buffer.alloc(2000)]),
+    "unsupported",
+    /compressed with xz, which is not read here; unpack it first: xzcat ARCHIVE \| wharfinger import -/,
+  ],
+  ["bzip2", Buffer.concat([Buffer.from("BZh9"), Buffer.alloc(2000)]), "unsupported", /compressed with bzip2/],
+  ["lz4", Buffer.concat([Buffer.from([4, 0x22, 0x4d, 0x18]), Buffer.alloc(2000)]), "unsupported", /lz4cat/],
   ["nothing", Buffer.alloc(0), "corrupt", /empty/],
   ["zeros", Buffer.alloc(4096), "corrupt", /empty/],
 ] as const) {
