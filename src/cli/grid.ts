@@ -20,7 +20,7 @@ export function gridText(
   { width, heads = true }: { readonly width?: number | undefined; readonly heads?: boolean } = {},
 ): string {
   const cells = [...(heads ? [columns.map(({ title }) => title)] : []), ...rows.map((row) => row.map(plain))];
-  const widths = columns.map((_, at) => Math.max(0, ...cells.map((row) => [...(row[at] ?? "")].length)));
+  const widths = columns.map((_, at) => cells.reduce((most, row) => Math.max(most, [...(row[at] ?? "")].length), 0));
   if (width !== undefined) narrow(columns, widths, width);
   const lines = cells.map((row) => {
     const line = columns.map(({ align }, at) => {

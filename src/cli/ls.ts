@@ -10,6 +10,7 @@ import { type AtDesk, type DeskCommand, deskFlags, runAtDesk } from "./desk-comm
 import { EXIT } from "./exit.ts";
 import { type Given, invalid, word } from "./flags.ts";
 import { type Column, gridText } from "./grid.ts";
+import { Foremost } from "./ls-order.ts";
 import { spanText } from "./wording.ts";
 
 interface LsRequest {
@@ -25,6 +26,8 @@ const SORTS: readonly string[] = ["name", "size", "age", "used", "hits"];
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1_000_000;
 const PAGE = 1000;
+/** Beyond it, other orders than that of names are made here. */
+const FEW_PAGES = 3 * PAGE;
 
 export const lsCommand: Command = {
   usage: "ls [pattern]",
@@ -95,18 +98,24 @@ export function readPattern(pattern: string): LsRequest["filter"] {
 
 async function list(request: LsRequest, { desk, world, quiet, write }: AtDesk): Promise<number> {
   const { filter, sort, reverse, limit, digests } = request;
-  const images: ImageAnswer[] = [];
+  const isHere = limit > FEW_PAGES && (sort !== "name" || reverse);
+  const order = isHere ? { sort: "name", reverse: false } : { sort, reverse };
+  const foremost = new Foremost({ sort, reverse, limit });
   let page: ImagesAnswer;
   let cursor: string | undefined;
+  let seen = 0;
   do {
-    const input = { ...filter, sort, reverse, limit: Math.min(PAGE, limit - images.length), cursor };
+    const input = { ...filter, ...order, limit: isHere ? PAGE : Math.min(PAGE, limit - seen), cursor };
     page = (await desk.call("GET", "/api/v1/images", input)) as ImagesAnswer;
-    images.push(...page.images);
+    foremost.add(page.images);
+    seen += page.images.length;
     cursor = page.next ?? undefined;
-  } while (cursor !== undefined && images.length < limit);
+  } while (cursor !== undefined && (isHere || seen < limit));
+  const { images, more: isCut } = foremost.end();
+  const more = isCut || page.next !== null;
   const { isTTY, columns } = world.stdout;
   const width = isTTY === true ? columns : undefined;
-  const json = { format: "wharfinger-ls/1", images, next: page.next, total: page.total };
+  const json = { format: "wharfinger-ls/1", images, more, total: page.total };
   write({ text: lsText(json, { width, quiet, digests, now: Date.now() }), json });
   return EXIT.done;
 }
@@ -121,7 +130,14 @@ interface TextOptions {
 const MAX_TAGS = 3;
 const SHORT_DIGEST = 19;
 
-export function lsText({ images, next, total }: ImagesAnswer, { width, quiet, digests, now }: TextOptions): string {
+export interface Listed {
+  readonly images: readonly ImageAnswer[];
+  /** There are others, beyond the limit. */
+  readonly more: boolean;
+  readonly total: ImagesAnswer["total"];
+}
+
+export function lsText({ images, more: isCut, total }: Listed, { width, quiet, digests, now }: TextOptions): string {
   const columns: readonly Column[] = [
     { title: "IMAGE", yields: true },
     { title: "TAGS", yields: true },
@@ -148,7 +164,7 @@ export function lsText({ images, next, total }: ImagesAnswer, { width, quiet, di
   ]);
   const grid = rows.length === 0 ? "" : gridText(columns, rows, { width, heads: !quiet });
   if (quiet) return grid;
-  const more = next === null ? "" : ", and there are more (--limit)";
+  const more = !isCut ? "" : ", and there are more (--limit)";
   const count = rows.length === 1 ? "1 image" : `${rows.length} images`;
   const stored = `stored in all: ${sizeText(total.sizeBytes)} in ${total.blobs} blobs`;
   return `${grid}${rows.length === 0 ? "" : "\n"}${count}${more}; ${stored}\n`;

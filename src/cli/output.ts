@@ -12,9 +12,11 @@ export function writeDocuments(
   documents: { readonly text: string; readonly json: object },
   { stdout }: Pick<World, "stdout">,
 ): void {
-  const asJson = `${JSON.stringify(documents.json, undefined, 2)}\n`;
-  if (json === "-") stdout.write(asJson);
-  else writeTo(json, asJson);
+  if (json !== undefined) {
+    const asJson = `${JSON.stringify(documents.json, undefined, 2)}\n`;
+    if (json === "-") stdout.write(asJson);
+    else writeTo(json, asJson);
+  }
   if (output !== undefined && output !== "-") writeTo(output, documents.text);
   // Standard output is one document or the other.
   else if (json !== "-") stdout.write(documents.text);

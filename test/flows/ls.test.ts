@@ -138,6 +138,11 @@ test("`wharfinger ls` shows the same with a server and without one", async () =>
   assert.deepEqual(names(document), ["library/app:1,latest"]);
   const limited = await command(dir.path, ["ls", "--limit", "2"]);
   assert.match(limited.stdout, /\n2 images, and there are more \(--limit\);/);
+  for (const sort of ["name", "size", "hits"]) {
+    const few = await command(dir.path, ["ls", "--sort", sort, "--reverse", "--json"]);
+    const many = await command(dir.path, ["ls", "--sort", sort, "--reverse", "--limit", "5000", "--json"]);
+    assert.deepEqual(JSON.parse(many.stdout), JSON.parse(few.stdout), sort);
+  }
   const none = await command(dir.path, ["ls", "nothing"]);
   assert.deepEqual([none.code, /^0 images; /.test(none.stdout)], [0, true]);
   assert.equal((await command(dir.path, ["ls", "--sort", "colour"])).code, 2);
