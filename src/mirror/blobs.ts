@@ -14,6 +14,7 @@ import { placeKey } from "../meta/repositories.ts";
 import type { UseNotes } from "../meta/usage.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
+import { type FileIdentity, identityOfOpen } from "../store/condemned.ts";
 import type { Follower } from "../store/follower.ts";
 import { type Absence, isAbsence } from "../upstream/upstream.ts";
 import { type AbsentAnswer, absent } from "./absent.ts";
@@ -51,8 +52,8 @@ export interface BlobAnswer {
 export interface BlobParts {
   readonly notices: Emitter<MirrorNotices>;
   readonly store: Pick<BlobStore, "has" | "open" | "remove"> & {
-    /** Removes what cannot be read, though it looks as it should; where there is more to it than `remove`. */
-    discard?(digest: Digest): Promise<void>;
+    /** Removes this very file, where files can be told from one another. @returns whether it was still there. */
+    discardSeen?(digest: Digest, seen: FileIdentity): Promise<boolean>;
   };
   readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "addBlob" | "dropBlob">;
   readonly graph: Pick<Graph, "findReachable">;
@@ -241,13 +242,14 @@ export class Blobs {
       return follower;
     }
     follower.close();
-    return (await this.#drop(digest, () => store.remove(digest))) ? undefined : "unreadable";
+    const remove = () => store.remove(digest).then(() => true);
+    return (await this.#drop(digest, remove)) ? undefined : "unreadable";
   }
 
-  /** The file first: without its row, its name would vouch for it. False where it would not go. */
-  async #drop(digest: Digest, remove: () => Promise<void>): Promise<boolean> {
+  /** The file first: without its row, its name would vouch for it. False where it would not go, or was replaced. */
+  async #drop(digest: Digest, remove: () => Promise<boolean>): Promise<boolean> {
     try {
-      await remove();
+      if (!(await remove())) return false;
     } catch (cause) {
       this.#trouble("a damaged blob cannot be removed", cause);
       return false;
@@ -320,17 +322,23 @@ export class Blobs {
     // What begins a fill is counted when that is stored, and later pieces of a body that is resumed are the same use.
     if (verdict.cache !== "miss" && (findSlice(sizeBytes)?.start ?? 0) === 0) usage.note(digest);
     const rescue = (stranded: Stranded, damage: Failure | undefined): Readable => {
-      if (damage !== undefined) this.#discard(digest, damage);
+      if (damage !== undefined) this.#discard(digest, damage, stranded.follower);
       this.#parts.notices.emit("answerRescued", { upstream: route.upstream, digest, atByte: stranded.position });
       return this.#rescue.open({ route, digest, sizeBytes }, stranded);
     };
     return { digest, sizeBytes, verdict, follower, rescue };
   }
 
-  #discard(digest: Digest, damage: Failure): void {
+  /** Only the file that he read: what was stored since is not to blame, and may be the last there is. */
+  #discard(digest: Digest, damage: Failure, reader: Follower | undefined): void {
     const { store } = this.#parts;
     this.#trouble(`stored blob ${digest} cannot be read; it will be fetched again`, damage);
-    void this.#drop(digest, () => store.discard?.(digest) ?? store.remove(digest));
+    const seen = reader === undefined ? undefined : identityOfOpen(reader.fd);
+    void this.#drop(digest, async () => {
+      if (store.discardSeen !== undefined) return seen !== undefined && (await store.discardSeen(digest, seen));
+      await store.remove(digest);
+      return true;
+    });
   }
 
   #sizeHint(route: Route, digest: Digest): number | undefined {

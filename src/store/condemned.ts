@@ -4,7 +4,7 @@
  * A file is told from the one that takes its place by what the file system says of it, and readers of the one from
  * readers of the other by that and by when they began.
  */
-import type { Stats } from "node:fs";
+import { fstatSync, type Stats } from "node:fs";
 import { LRUCache } from "lru-cache";
 import { Failure } from "../base/failure.ts";
 import type { Digest } from "../oci/digest.ts";
@@ -14,6 +14,15 @@ export type FileIdentity = string;
 
 export function identityOf({ dev, ino, size, mtimeMs }: Pick<Stats, "dev" | "ino" | "size" | "mtimeMs">): FileIdentity {
   return `${dev}:${ino}:${size}:${mtimeMs}`;
+}
+
+/** Of an open file; undefined where the disk does not even tell that. */
+export function identityOfOpen(fd: number): FileIdentity | undefined {
+  try {
+    return identityOf(fstatSync(fd));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Tells it from every other one that is open or has a name at the same time. */

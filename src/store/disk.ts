@@ -222,6 +222,13 @@ export class DiskStore implements BlobStore {
     this.#home.accept();
   }
 
+  /** Removes it as `discard` does, if it is this very file. @returns whether it was. */
+  async discardSeen(digest: Digest, seen: FileIdentity): Promise<boolean> {
+    if (!this.isThere(digest, seen)) return false;
+    await this.discard(digest);
+    return true;
+  }
+
   /** It has lost its file: whoever comes does not read what is kept open of it. */
   letGo(digest: Digest): void {
     this.#hot.drop(digest);

@@ -26,6 +26,7 @@ import type { Shelf } from "../mirror/shelf.ts";
 import type { Digest } from "../oci/digest.ts";
 import type { Tag } from "../oci/reference.ts";
 import type { BlobStore } from "../store/blobstore.ts";
+import type { DiskStore } from "../store/disk.ts";
 import type { Absence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
 import { textOfError } from "./failures.ts";
@@ -41,7 +42,7 @@ export interface OriginSide {
   readonly graph: Pick<Graph, "findReachable" | "link">;
   readonly inventory: Pick<Inventory, "findSize" | "findUpstream" | "findMediaType" | "addBlob" | "dropBlob">;
   readonly shelf: Pick<Shelf, "find" | "forget">;
-  readonly store: Pick<BlobStore, "has" | "open" | "remove">;
+  readonly store: Pick<BlobStore, "has" | "open" | "remove"> & Pick<DiskStore, "discardSeen">;
   readonly capacity: Pick<Capacity, "findRefusal">;
   readonly passes: Passes;
   readonly usage: UseNotes;
@@ -102,10 +103,11 @@ export class Door {
       return this.#serial;
     },
     remove: ({ digest }) => this.#remove(digest),
-    discard: async ({ digest }) => {
+    discard: async ({ digest, seen }) => {
+      if (!(await this.#side.store.discardSeen(digest, seen))) return false;
       this.#side.shelf.forget(digest);
-      await this.#side.store.remove(digest);
       this.#drop(digest);
+      return true;
     },
   };
 

@@ -36,7 +36,7 @@ export interface DoorAsks {
   takePass(asked: { place: Place }): Promise<number | undefined>;
   remove(asked: { digest: Digest }): Promise<void>;
   /** It looks as it should, and cannot be read. */
-  discard(asked: { digest: Digest }): Promise<void>;
+  discard(asked: { digest: Digest; seen: FileIdentity }): Promise<boolean>;
 }
 
 /** What a front tells the origin side. */

@@ -10,8 +10,8 @@ import type { Inventory } from "../meta/inventory.ts";
 import type { Pages } from "../mirror/aged.ts";
 import type { Capacity } from "../mirror/capacity.ts";
 import { LocalPasses, type Passes } from "../mirror/passes.ts";
-import type { Digest } from "../oci/digest.ts";
 import type { BlobStore } from "../store/blobstore.ts";
+import type { DiskStore } from "../store/disk.ts";
 import { isAbsence } from "../upstream/upstream.ts";
 import type { Channel } from "./channel.ts";
 import type { DoorAsks, DoorPosts } from "./messages.ts";
@@ -46,7 +46,7 @@ export function storeThrough(
   door: Door,
   store: BlobStore,
   readers: Pick<RemoteReaders, "stir">,
-): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> & { discard(digest: Digest): Promise<void> } {
+): Pick<BlobStore, "has" | "open" | "read" | "remove" | "ingest"> & Pick<DiskStore, "discardSeen"> {
   return {
     has: (digest) => store.has(digest),
     open: (digest, sizeBytes) => {
@@ -55,7 +55,7 @@ export function storeThrough(
     },
     read: (digest, limitBytes) => store.read(digest, limitBytes),
     remove: (digest) => door.ask("remove", { digest }),
-    discard: (digest) => door.ask("discard", { digest }),
+    discardSeen: (digest, seen) => door.ask("discard", { digest, seen }),
     ingest: neverHere,
   };
 }

@@ -1,5 +1,6 @@
 /** Stored bytes that change on disk: whoever reads them is cut off, and the next one gets the right ones. */
 import assert from "node:assert/strict";
+import { chmod, stat, truncate } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
 import test from "node:test";
@@ -69,6 +70,31 @@ for (const sendfile of [true, false]) {
     assert.equal((await scrub(mirror)).result.damaged, 0);
   });
 }
+
+test("who meets the end of a lost file late leaves alone what was stored since", async () => {
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.addBlob("library/demo", content);
+  await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream } });
+  const url = `${mirror.url}/v2/demo/blobs/${content.digest}`;
+  await getHashed(url);
+  await mirror.settled();
+  const readers = [await open(url), await open(url)];
+  for (const reader of readers) reader.pause();
+  const path = fileOf(mirror, content.digest);
+  await chmod(path, 0o644);
+  await truncate(path, 40 * MIB);
+  const asked: number[] = [];
+  for (const reader of readers) {
+    assert.deepEqual(await rest(reader), { bytes: content.sizeBytes, complete: true });
+    assert.equal((await getHashed(url)).digest, content.digest);
+    await mirror.settled();
+    asked.push(upstream.count({ kind: "blob", method: "GET" }));
+  }
+  assert.equal((await stat(path)).size, content.sizeBytes);
+  assert.equal((await getHashed(url)).headers["cache-status"], "wharfinger; hit");
+  // The second needed the rest of his own body, and no more.
+  assert.ok((asked[1] ?? 0) <= (asked[0] ?? 0) + 1, asked.join());
+});
 
 test("who still reads a blob as the fill that stored it is cut as well", async () => {
   await using upstream = await TestUpstream.start();

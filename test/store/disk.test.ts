@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { isFailure } from "../../src/base/failure.ts";
 import { type Digest, digestOf, hexOf } from "../../src/oci/digest.ts";
+import { identityOfOpen } from "../../src/store/condemned.ts";
 import { DiskStore } from "../../src/store/disk.ts";
 import { describeBlobStore } from "../contracts/blobstore.ts";
 import { readToEnd } from "../contracts/reading.ts";
@@ -183,6 +184,21 @@ test("a blob is open as long as one of its readers in this process is", async ()
     reader?.close();
   }
   assert.equal(store.isOpen(digest), false);
+});
+
+test("a file that was found unreadable is discarded, the one that has taken its place is not", async () => {
+  await using dir = await makeTempDir("store");
+  const store = await DiskStore.open(dir.path);
+  const bytes = seededBytes(100);
+  const digest = await put(store, bytes);
+  const reader = await store.open(digest, 100);
+  const seen = identityOfOpen(reader?.fd ?? assert.fail("not stored")) ?? assert.fail("no identity");
+  assert.equal(await store.discardSeen(digest, seen), true);
+  assert.equal(await store.discardSeen(digest, seen), false);
+  await put(store, bytes);
+  assert.equal(await store.discardSeen(digest, seen), false);
+  assert.equal(store.has(digest), true);
+  reader?.close();
 });
 
 test("a discarded blob has no name any more when the call returns, one stored anew keeps it, and readers read on", async () => {
