@@ -23,12 +23,14 @@ export function tagKey(place: Place, tag: Tag): string {
 }
 
 export class Repositories {
+  readonly #database: Database;
   readonly #find;
   readonly #insert;
   readonly #list;
   readonly #ids = new LRUCache<string, number>(atMost(20_000));
 
   constructor(database: Database) {
+    this.#database = database;
     this.#find = database.prepare("SELECT id FROM repositories WHERE upstream = ? AND name = ?");
     this.#insert = database.prepare("INSERT INTO repositories (upstream, name) VALUES (?, ?)");
     this.#list = database.prepare(
@@ -43,7 +45,8 @@ export class Repositories {
     const row = this.#find.get(place.upstream, place.repository);
     if (row === undefined) return undefined;
     const id = Number(row["id"]);
-    this.#ids.set(key, id);
+    // Within a transaction it may be one that is made by it: that may be undone, and its number be given to another.
+    if (!this.#database.isTransaction) this.#ids.set(key, id);
     return id;
   }
 
@@ -51,7 +54,6 @@ export class Repositories {
   idOf(place: Place): number {
     const known = this.findId(place);
     if (known !== undefined) return known;
-    // Not remembered yet: the transaction that this is part of may be undone, and its number be given to another.
     return Number(this.#insert.run(place.upstream, place.repository).lastInsertRowid);
   }
 

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Partials } from "../../src/meta/partials.ts";
+import { parseTag } from "../../src/oci/reference.ts";
 import { digest, place, withRooms } from "./rooms.ts";
 
 const app = place("docker.io", "library/app");
@@ -58,4 +59,18 @@ test("a row is dropped by digest and file together", () =>
       [digest("b")],
     );
     assert.equal(partials.find(note.digest), undefined);
+  }));
+
+test("a repository that is noted in a transaction that is undone does not share the number of the next one", () =>
+  withRooms(({ database, repositories, tags }) => {
+    const partials = new Partials(database, repositories, "boot");
+    database.exec(
+      "CREATE TEMP TRIGGER full BEFORE INSERT ON main.partials WHEN NEW.file = 'two' BEGIN SELECT RAISE(ABORT, 'full'); END",
+    );
+    // Two notes of the same place: the second one looks its number up.
+    assert.throws(() => partials.put([note, { ...note, digest: digest("b"), file: "two" }], 7));
+    const other = place("docker.io", "library/other");
+    tags.put(other, parseTag("latest"), digest("an image"), 1);
+    assert.equal(repositories.findId(app), undefined);
+    assert.equal(tags.find(app, parseTag("latest")), undefined);
   }));
