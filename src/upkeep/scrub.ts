@@ -58,6 +58,8 @@ const NONE: ScrubCounts = {
 const WRITTEN_EVERY_BLOBS = 200;
 const WRITTEN_EVERY_MS = 5000;
 const MAX_LISTED = 100;
+/** So many one after another are not single files that have rotted. */
+const MAX_IN_A_ROW = 20;
 
 interface Running {
   readonly work: Work;
@@ -119,6 +121,7 @@ class Work {
   #good: Digest[] = [];
   #after: string;
   #unwritten = 0;
+  #damagedInARow = 0;
   #writtenAt: number;
   /** Of the blob that is being read. */
   #partBytes = 0;
@@ -195,10 +198,18 @@ class Work {
       await this.#look(digest, pace);
       this.#after = digest;
       this.#unwritten += 1;
+      this.#judgeRow();
       const now = this.#clock.now();
       const isTime = now - this.#writtenAt >= WRITTEN_EVERY_MS || now < this.#writtenAt;
       if (this.#unwritten >= WRITTEN_EVERY_BLOBS || isTime) this.#write();
     }
+  }
+
+  /** Then somebody should look at the disk before more is thrown away, which can perhaps still be read. */
+  #judgeRow(): void {
+    if (this.#damagedInARow < MAX_IN_A_ROW || this.#options.only !== undefined) return;
+    const what = `${MAX_IN_A_ROW} blobs in a row are damaged: the scrub stops before it condemns more`;
+    throw new Failure("storage", `${what}. Look at the disk, and begin it again to go on from here`);
   }
 
   async #look(digest: Digest, pace: ScrubPace): Promise<void> {
@@ -224,7 +235,11 @@ class Work {
 
   #count(digest: Digest, verdict: Verdict): void {
     const counts = this.#counts;
-    if (verdict.is === "good" || verdict.is === "adopted") this.#good.push(digest);
+    if (verdict.is === "damaged") this.#damagedInARow += 1;
+    if (verdict.is === "good" || verdict.is === "adopted") {
+      this.#damagedInARow = 0;
+      this.#good.push(digest);
+    }
     if (verdict.is === "adopted") {
       counts.adopted += 1;
       counts.adoptedBytes += verdict.sizeBytes;

@@ -38,8 +38,8 @@ export interface Report {
 }
 
 const BUFFER_BYTES = 1024 * 1024;
-/** What the disk, or whoever has changed its files, answers for. The rest is this process', and may pass. */
-const ITS_OWN = new Set(["EIO", "EACCES", "EPERM", "EUCLEAN", "EBADMSG", "EFSCORRUPTED", "ELOOP", "ENXIO", "EINVAL"]);
+/** What the disk answers for. The rest is this process', which may lack descriptors or leave to read it, and may pass. */
+const ITS_OWN = new Set(["EIO", "EUCLEAN", "EBADMSG", "EFSCORRUPTED", "ELOOP", "EINVAL"]);
 
 interface OpenedFile {
   readonly fd: number;
@@ -102,12 +102,17 @@ function read(id: number, limitBytes: number): Report {
   return { id, readBytes, finding: undefined };
 }
 
+/** Whether a file that fails like this is damaged. */
+export function isDamage(code: string | undefined): boolean {
+  return code !== undefined && ITS_OWN.has(code);
+}
+
 /** @param identity of the file that was read: by its name there may be another one by now. */
 function judge(error: unknown, identity: () => FileIdentity | undefined): Finding {
   const code = errnoOf(error);
   if (code === "ENOENT" || code === "ENOTDIR") return { found: "missing" };
   const message = messageOf(error);
-  return code !== undefined && ITS_OWN.has(code)
+  return isDamage(code)
     ? { found: "unreadable", message, identity: attempt(identity) }
     : { found: "unchecked", message };
 }

@@ -13,6 +13,7 @@ import { parseTag } from "../../src/oci/reference.ts";
 import { identityOf } from "../../src/store/condemned.ts";
 import { Scrub, type ScrubOptions } from "../../src/upkeep/scrub.ts";
 import type { Verifier } from "../../src/upkeep/verify.ts";
+import { isDamage } from "../../src/upkeep/verify-thread.ts";
 import { seededBytes } from "../kit/content.ts";
 import { place } from "../meta/rooms.ts";
 import { flip, lose, openTruthScene, putMany, shorten, type TruthScene } from "./scrub-scene.ts";
@@ -168,6 +169,23 @@ test("what the disk cannot read is damaged; what this process lacks is not", asy
   assert.equal(scene.store.has(unlucky), true);
   assert.equal(scene.store.has(bad), false);
   assert.equal(scene.inventory.blobs, 2);
+});
+
+test("a file that this process may not read is not damaged, one that the disk cannot read is", () => {
+  const judged = ["EIO", "EUCLEAN", "EBADMSG", "EACCES", "EPERM", "ENXIO", "EMFILE", undefined].map(isDamage);
+  assert.deepEqual(judged, [true, true, true, false, false, false, false, false]);
+});
+
+test("many damaged ones in a row stop a scrub, which goes on from there when it is begun again", async () => {
+  await using scene = await openTruthScene();
+  const digests = (await putMany(scene, 60)).toSorted();
+  for (const digest of digests.slice(10, 45)) await flip(scene.store.pathOf(digest));
+  const scrub = scene.newScrub();
+  await assert.rejects(scrub.run(UNLIMITED), /^Failure: 20 blobs in a row are damaged/);
+  assert.deepEqual([scene.damage.length, scene.inventory.blobs, scrub.isUnfinished], [20, 40, true]);
+  const report = await scene.newScrub().run(UNLIMITED);
+  assert.deepEqual([report.resumed, report.damaged, report.blobs], [true, 35, 60]);
+  assert.equal(scene.inventory.blobs, 25);
 });
 
 test("what has no blob's name is counted and left alone", async () => {
