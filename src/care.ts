@@ -36,6 +36,7 @@ import type { Sources } from "./sources.ts";
 import type { DiskStore } from "./store/disk.ts";
 import { Evictor } from "./upkeep/evictor.ts";
 import { IndexCare } from "./upkeep/indexcare.ts";
+import { IdlePermissions } from "./upkeep/permissions.ts";
 import { Truth } from "./upkeep/truth.ts";
 import { UseWriter } from "./upkeep/use-writer.ts";
 import { mayPull } from "./upstream/registries/repositories.ts";
@@ -94,6 +95,7 @@ export function openCare(parts: CareParts): Care {
     new UseWriter(parts),
     evictor,
     new IndexCare(parts),
+    new IdlePermissions(parts),
     new Leftovers({
       ...parts,
       isOnline: !parts.config.offline,

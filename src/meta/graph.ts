@@ -17,11 +17,23 @@ export interface Reachable {
   readonly confirmed: boolean;
 }
 
+/** That a repository may read something. */
+export interface Permission {
+  readonly repositoryId: number;
+  readonly digest: Digest;
+}
+
+const IDLE = ["blobs WHERE digest", "partials WHERE digest", "tags WHERE digest", "names WHERE child"]
+  .map((where) => `NOT EXISTS (SELECT 1 FROM ${where} = reachable.digest)`)
+  .join(" AND ");
+
 export class Graph {
   readonly #database: Database;
   readonly #repositories: Repositories;
   readonly #find;
   readonly #put;
+  readonly #idle;
+  readonly #dropIdle;
 
   constructor(database: Database, repositories: Repositories) {
     this.#database = database;
@@ -32,6 +44,34 @@ export class Graph {
         "size = CASE WHEN size < 0 THEN excluded.size ELSE size END, confirmed = max(confirmed, excluded.confirmed) " +
         "WHERE (size < 0 AND excluded.size >= 0) OR excluded.confirmed > confirmed",
     );
+    this.#idle = database.prepare(
+      `SELECT repository, digest, ${IDLE} AS idle FROM reachable WHERE (repository, digest) > (?, ?)
+       ORDER BY repository, digest LIMIT ?`,
+    );
+    this.#dropIdle = database.prepare(`DELETE FROM reachable WHERE repository = ? AND digest = ? AND ${IDLE}`);
+  }
+
+  /**
+   * Permissions to read what is neither stored, nor on its way here, nor named by anything here: whoever asks for it has
+   * its upstream asked anyway.
+   * @param rows how many permissions are looked at.
+   */
+  idleAfter(after: Permission | undefined, rows: number): { readonly idle: Permission[]; readonly last?: Permission } {
+    const found = this.#idle.all(after?.repositoryId ?? -1, after?.digest ?? "", rows);
+    const permissions = found.map((row) => ({
+      permission: { repositoryId: Number(row["repository"]), digest: String(row["digest"]) as Digest },
+      isIdle: row["idle"] === 1,
+    }));
+    const idle = permissions.filter(({ isIdle }) => isIdle).map(({ permission }) => permission);
+    const last = permissions.at(-1)?.permission;
+    return found.length < rows || last === undefined ? { idle } : { idle, last };
+  }
+
+  /** Those of them that are idle still. */
+  dropIdle(permissions: readonly Permission[]): void {
+    transaction(this.#database, () => {
+      for (const { repositoryId, digest } of permissions) this.#dropIdle.run(repositoryId, digest);
+    });
   }
 
   findReachable(place: Place, digest: Digest): Reachable | undefined {
