@@ -114,8 +114,11 @@ export class Door {
   readonly take: { readonly [K in Handled]: (value: DoorPosts[K]) => void } = {
     link: ({ place, entries }) =>
       this.#record("a permission could not be recorded", () => this.#side.graph.link(place, entries)),
-    addBlob: ({ digest, sizeBytes }) =>
-      this.#record("a stored blob could not be counted", () => this.#side.inventory.addBlob(digest, sizeBytes, "", 0)),
+    addBlob: ({ digest, sizeBytes }) => {
+      // It may have left since the front looked.
+      if (!this.#side.store.has(digest)) return;
+      this.#record("a stored blob could not be counted", () => this.#side.inventory.addBlob(digest, sizeBytes, "", 0));
+    },
     dropBlob: ({ digest }) => {
       // It may have been stored anew since the front looked.
       if (!this.#side.store.has(digest)) this.#drop(digest);
