@@ -142,6 +142,12 @@ class Sender {
     if (this.#over || this.#reading || this.#waiting || this.#queued || this.#rescued) return;
     if (this.#pieces[this.#piece] === undefined) {
       if (this.#unwritten > 0) return;
+      const wrong = this.#follower.failure();
+      // The last of it has not left yet: a client must not be told that it has all of a damaged blob.
+      if (isFailure(wrong, "corrupt")) {
+        this.#fail(wrong);
+        return;
+      }
       this.#end();
       this.#exchange.end();
       return;

@@ -226,6 +226,27 @@ test("what is wrong with the bytes themselves is not gone on with", async () => 
   ingest.close();
 });
 
+test("what turns out to be damaged when the last of it was handed over is not ended as if it were whole", () =>
+  withStored(async (store) => {
+    const stored = await open(store);
+    const damage = new Failure("corrupt", "the stored blob does not match its digest");
+    let sent = () => 0;
+    const follower: Follower = {
+      digest: stored.digest,
+      sizeBytes: stored.sizeBytes,
+      fd: stored.fd,
+      visible: () => stored.visible(),
+      wait: (position, wake) => stored.wait(position, wake),
+      failure: () => (sent() === SIZE ? damage : undefined),
+      close: () => stored.close(),
+    };
+    const { exchange, response, over, answered } = send(follower, [{ start: 0, end: SIZE - 1 }]);
+    sent = () => exchange.bytes;
+    await over;
+    assert.equal(response.writableFinished, false);
+    assert.equal(answered[0]?.error, damage);
+  }));
+
 test("what cannot be gone on with either ends short", async () => {
   const store = new MemoryStore();
   const ingest = await store.ingest(digestOf(BYTES));
