@@ -17,6 +17,7 @@ import { Failure, messageOf } from "./base/failure.ts";
 import { type Emitter, Notices } from "./base/notices.ts";
 import { openCare } from "./care.ts";
 import { type Config, upstreamsOf } from "./config/schema.ts";
+import { Degradation } from "./degradation.ts";
 import { countWorkers, openFronts } from "./frontages.ts";
 import { createAdminApi, type Readiness } from "./http/admin.ts";
 import { type Address, DEFAULT_LIMITS, Listener } from "./http/listener.ts";
@@ -230,16 +231,13 @@ async function build(
   }
 
   const endHealth = health.observe(frontage.notices);
+  const degradation = new Degradation({ health, store, notices: frontage.notices, clock });
   const instance = randomBytes(16).toString("hex");
   const readiness = (): Readiness => {
     if (phase !== "serving") return { ready: false, reason: phase };
     if (!frontage.ready()) return { ready: false, reason: "a worker is being replaced" };
-    const { degraded } = health;
-    return {
-      ready: true,
-      reason: degraded === undefined ? phase : `${degraded.why}: nothing new is stored`,
-      degraded,
-    };
+    const { lack } = degradation;
+    return { ready: true, reason: lack?.reason ?? phase, degraded: lack };
   };
   const operations = [
     ...care.operations,
@@ -283,6 +281,7 @@ async function build(
     await dropOwner(config.cache.dir, instance);
     await sources.close();
     endHealth();
+    degradation.end();
     await health.stop();
     await store.stop();
     metrics.stop();

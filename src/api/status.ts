@@ -33,7 +33,7 @@ const STATUS = z.object({
   version: z.string(),
   instance: z.string().describe("Another one with each start"),
   ready: z.boolean(),
-  degraded: z.boolean().describe("It serves, and stores nothing new"),
+  degraded: z.boolean().describe("It serves, though not as it should"),
   state: z.string().describe("Why it is not ready, or how well it is"),
   offline: z.boolean(),
   workers: z.int(),

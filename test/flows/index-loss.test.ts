@@ -3,7 +3,7 @@
  * know its files again.
  */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -171,6 +171,10 @@ testHere(
       Object.assign(StatementSync.prototype, { get: ownGet, all: ownAll, run: ownRun });
     }
     assert.equal(told.damaged.length, 1);
+    const ready = await get(`${mirror.adminUrl}/readyz`);
+    const { status, reason } = JSON.parse(ready.body.toString()) as Record<string, unknown>;
+    assert.deepEqual([ready.status, status], [200, "degraded"]);
+    assert.match(String(reason), /^the index is damaged/);
     await mirror.mirror.stop();
     assert.deepEqual(await residueSince(baseline), []);
 
@@ -226,4 +230,36 @@ test("a cache directory with a newer format is refused, and nothing is made in i
       isFailure(error, "storage") && /v2 was written by a newer version; this one knows format v1/.test(error.message),
   );
   assert.deepEqual(readdirSync(dir.path), ["v2"]);
+});
+
+test("a mirror whose blobs are not mounted says so, serves, and has lost nothing when they are back", async () => {
+  await using upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", image, "1");
+  await using dir = await makeTempDir("away");
+  const options = { upstreams: { "docker.io": upstream }, dir: dir.path };
+  const readiness = async (mirror: TestMirror) =>
+    JSON.parse((await get(`${mirror.adminUrl}/readyz`)).body.toString()) as Record<string, unknown>;
+  const first = await TestMirror.start(options);
+  assert.deepEqual(await pull(first.url, "1", image), []);
+  await first.settled();
+  assert.equal((await readiness(first))["status"], "ready");
+  await first.mirror.stop();
+  const blobs = join(dir.path, "v1", "blobs");
+  renameSync(blobs, `${blobs}-away`);
+
+  const bare = await TestMirror.start(options);
+  try {
+    const { status, reason } = await readiness(bare);
+    assert.equal(status, "degraded");
+    assert.match(String(reason), /is its file system not mounted/);
+  } finally {
+    await bare.mirror.stop();
+  }
+  rmSync(blobs, { recursive: true });
+  renameSync(`${blobs}-away`, blobs);
+  await using again = await TestMirror.start(options);
+  assert.equal((await readiness(again))["status"], "ready");
+  upstream.forgetRequests();
+  assert.deepEqual(await pull(again.url, "1", image), []);
+  assert.deepEqual(upstream.requests, []);
 });
