@@ -19,6 +19,7 @@ import { type Digest, parseDigest } from "../oci/digest.ts";
 import { parsePlatform } from "../oci/platform.ts";
 import type { DiskStore } from "../store/disk.ts";
 import type { RoutingTable } from "../upstream/registries/routing.ts";
+import { withoutStalls } from "./intake.ts";
 import { eventOperation, jsonOperation, type Operation, streamOperation } from "./operation.ts";
 import { queryNumber } from "./query.ts";
 
@@ -137,7 +138,7 @@ export function bundleOperations(parts: BundleParts): Operation[] {
         cleared ??= rm(spoolDirectory, { recursive: true, force: true });
         await cleared;
         let latest: ImportProgress | undefined;
-        const work = importArchive(parts, body, options, (told) => {
+        const work = importArchive(parts, withoutStalls(body, parts.clock), options, (told) => {
           latest = told;
         });
         work.catch(() => {});

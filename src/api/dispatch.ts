@@ -23,8 +23,9 @@ export interface ApiParts {
 }
 
 const MAX_RUNNING = 128;
-/** Of operations that take long: events and streams. */
-const MAX_LONG = 16;
+/** Of operations that take long, by what holds them up: one kind never keeps another out. */
+const MAX_LONG = { events: 16, download: 8, upload: 8 } as const;
+type Long = keyof typeof MAX_LONG;
 /** A failure that comes so soon is told by the answer's status. */
 const HEAD_PATIENCE_MS = 1000;
 const ENDING_MS = 5000;
@@ -37,7 +38,7 @@ export class Api {
   readonly #parts: ApiParts;
   readonly #byPath = new Map<string, Map<string, Operation>>();
   readonly #running = new Set<Promise<unknown>>();
-  #long = 0;
+  readonly #long: Record<Long, number> = { events: 0, download: 0, upload: 0 };
 
   constructor(parts: ApiParts) {
     this.#parts = parts;
@@ -62,11 +63,11 @@ export class Api {
     if (operation === undefined) {
       return problemAnswer({ kind: "unsupported", message: `expected ${allow}` }, 405, { Allow: allow });
     }
-    const isLong = operation.answers !== "json";
-    if (this.#running.size >= MAX_RUNNING || (isLong && this.#long >= MAX_LONG)) {
+    const long = longOf(operation);
+    if (this.#running.size >= MAX_RUNNING || (long !== undefined && this.#long[long] >= MAX_LONG[long])) {
       return problemAnswer({ kind: "overloaded", message: "too many operations are under way; try again soon" });
     }
-    return await this.#run(operation, request, isLong);
+    return await this.#run(operation, request, long);
   }
 
   /** Resolves when nothing runs any more, after the mirror's signal has aborted; does not wait for what will not end. */
@@ -77,7 +78,7 @@ export class Api {
     cancel();
   }
 
-  async #run(operation: Operation, request: ApiRequest, isLong: boolean): Promise<ApiAnswer> {
+  async #run(operation: Operation, request: ApiRequest, long: Long | undefined): Promise<ApiAnswer> {
     const { promise: running, resolve: ended } = Promise.withResolvers<void>();
     const abort = new AbortController();
     const signals = [request.signal, this.#parts.signal];
@@ -85,10 +86,10 @@ export class Api {
     for (const signal of signals) signal.addEventListener("abort", onAbort, { once: true });
     if (signals.some(({ aborted }) => aborted)) onAbort();
     this.#running.add(running);
-    if (isLong) this.#long += 1;
+    if (long !== undefined) this.#long[long] += 1;
     const end = () => {
       for (const signal of signals) signal.removeEventListener("abort", onAbort);
-      if (this.#running.delete(running) && isLong) this.#long -= 1;
+      if (this.#running.delete(running) && long !== undefined) this.#long[long] -= 1;
       ended();
     };
     let answer: ApiAnswer;
@@ -188,6 +189,12 @@ export class Api {
     this.#parts.onBug(nameOf(operation), error);
     return { ...problemAnswer(problem), bug: error };
   }
+}
+
+function longOf(operation: Operation): Long | undefined {
+  if (operation.answers === "json") return undefined;
+  if (operation.answers === "stream") return "download";
+  return operation.takesStream === true ? "upload" : "events";
 }
 
 function nameOf({ method, path }: Operation): string {

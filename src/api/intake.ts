@@ -1,13 +1,16 @@
 /**
- * A small body, read whole: so much of it and for so long at most.
+ * Bodies of requests: a small one is read whole, so much of it and for so long at most; a large one may take as long as it
+ * likes, but not stand still.
  */
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import type { Clock } from "../base/clock.ts";
 import { Failure, messageOf } from "../base/failure.ts";
 
 /** Lists of thousands of references are inputs too. */
 const MAX_BYTES = 4 * 1024 * 1024;
 const PATIENCE_MS = 30_000;
+/** Of a large body without a byte, while one is waited for. */
+const STALL_MS = 60_000;
 
 /**
  * @returns undefined where it is too large.
@@ -42,4 +45,30 @@ export async function readAtMost(
   } catch {
     throw new Failure("invalid", "the body is no UTF-8");
   }
+}
+
+/** A body that fails when nothing of it comes for a while. Whoever destroys it destroys the body. */
+export function withoutStalls(body: Readable, clock: Clock): Readable {
+  const chunks: AsyncIterator<unknown> = body[Symbol.asyncIterator]();
+  return new Readable({
+    read() {
+      const cancel = clock.after(STALL_MS, () => this.destroy(stalled()));
+      chunks
+        .next()
+        .finally(cancel)
+        .then(
+          ({ done, value }) => this.push(done === true ? null : value),
+          (error: unknown) => this.destroy(error instanceof Error ? error : new Error(String(error))),
+        );
+    },
+    destroy(error, callback) {
+      body.destroy();
+      callback(error);
+    },
+  });
+}
+
+function stalled(): Failure {
+  const message = `the archive breaks off: nothing more of it came for ${STALL_MS / 1000} s. What came whole is kept`;
+  return new Failure("corrupt", message, { detail: { truncated: true } });
 }

@@ -1,6 +1,7 @@
 /**
  * `wharfinger import`: a bundle, an OCI image layout or an archive of `docker save` into the store.
  */
+import { once } from "node:events";
 import { createReadStream, type Stats } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
 import type { Readable } from "node:stream";
@@ -90,7 +91,11 @@ function textOf({ signature, references, taken, knownBlobs, createdAt }: ImportD
 
 /** @returns the archive, and how large it is where that is known. */
 async function openSource(source: string): Promise<{ body: Readable; sizeBytes: number | undefined }> {
-  if (source === "-") return { body: process.stdin, sizeBytes: undefined };
+  if (source === "-") {
+    // Whoever writes it may take long to begin, and a mirror does not wait for ever.
+    if (process.stdin.readableLength === 0) await once(process.stdin, "readable");
+    return { body: process.stdin, sizeBytes: undefined };
+  }
   let stats: Stats;
   try {
     stats = await stat(source);

@@ -302,3 +302,50 @@ test("a streamed body has a type of its own, and its input in the query", async 
 test("two operations of one name are a mistake that is found at once", () => {
   assert.throws(() => stage(ECHO, ECHO), /two operations: GET \/api\/v1\/echo/);
 });
+
+test("uploads that stand still keep nothing else out, nor do downloads that nobody reads", async () => {
+  const hold = async (signal: AbortSignal) => {
+    if (!signal.aborted) await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  };
+  const upload = eventOperation({
+    method: "POST",
+    path: "/api/v1/upload",
+    summary: "Holds",
+    answers: "events",
+    takesStream: true,
+    input: z.object({}),
+    async *run(_input, { signal }) {
+      yield { event: "progress" };
+      await hold(signal);
+    },
+  });
+  const download = streamOperation({
+    method: "POST",
+    path: "/api/v1/download",
+    summary: "Holds",
+    answers: "stream",
+    input: z.object({}),
+    run: async () => ({ contentType: "x/y", lengthBytes: undefined, body: new Readable({ read() {} }) }),
+  });
+  const long = events(async function* () {
+    yield { event: "done", result: {} };
+  });
+  const { api, ask, stop } = stage(upload, download, long);
+  const bodies: Readable[] = [];
+  for (const [path, contentType] of [
+    ["/api/v1/upload", "application/x-tar"],
+    ["/api/v1/download", "application/json"],
+  ] as const) {
+    let answer = await ask("POST", path, { contentType, body: "{}" });
+    for (let asked = 1; asked < 50 && answer.status === 200; asked += 1) {
+      if (typeof answer.body !== "string") bodies.push(answer.body);
+      answer = await ask("POST", path, { contentType, body: "{}" });
+    }
+    assert.equal(answer.status, 503, path);
+    assert.equal((await eventsOf(await ask("POST", "/api/v1/long"))).at(-1)?.["event"], "done", path);
+  }
+  assert.equal(bodies.length, 16);
+  for (const body of bodies) body.on("error", () => {}).destroy();
+  stop(new Failure("overloaded", "stopping"));
+  await api.settled();
+});
