@@ -307,7 +307,8 @@ class Import {
   }
 
   async #resolve(): Promise<Resolved> {
-    const parts = { ...this.#parts, has: (digest: Digest, size?: number) => this.#intake.has(digest, size) };
+    const has = (digest: Digest, size?: number) => this.#intake.has(digest, size);
+    const parts = { ...this.#parts, has, shown: this.#shown };
     const index = this.#documents.get(INDEX_FILE);
     const layout = this.#documents.get(LAYOUT_FILE);
     if (this.#bundle !== undefined) {

@@ -4,6 +4,7 @@
  */
 import { Failure } from "../base/failure.ts";
 import { type Place, placeKey } from "../meta/repositories.ts";
+import { mayRead } from "../mirror/permission.ts";
 import type { Digest } from "../oci/digest.ts";
 import { parseTag } from "../oci/reference.ts";
 import type { Contents, Piece } from "./contents.ts";
@@ -24,9 +25,11 @@ export interface Resolved {
   readonly notes: readonly string[];
 }
 
-export interface ResolveParts extends Pick<RecordParts, "store" | "inventory"> {
+export interface ResolveParts extends Pick<RecordParts, "store" | "inventory" | "graph"> {
   /** Whether it is stored. */
   has(digest: Digest, sizeBytes?: number): boolean;
+  /** What the archive has shown that it has. */
+  readonly shown: ReadonlySet<Digest>;
 }
 
 /** @throws Failure `corrupt` where a bundle is not what it says; `unknown` where the other bundle is not here. */
@@ -141,12 +144,17 @@ async function about(
 const MAX_DEPTH = 8;
 const MAX_DOCUMENTS = 50_000;
 
+interface Gathered {
+  readonly place: Place;
+  readonly documents: Map<Digest, StoredDocument>;
+}
+
 /** Images as they are found below the entries of a layout. */
 class Gathering {
   readonly notes: string[] = [];
   readonly #parts: ResolveParts;
   readonly #documents = new Map<Digest, StoredDocument>();
-  readonly #byPlace = new Map<string, { place: Place; documents: Map<Digest, StoredDocument> }>();
+  readonly #byPlace = new Map<string, Gathered>();
 
   constructor(parts: ResolveParts) {
     this.#parts = parts;
@@ -156,7 +164,7 @@ class Gathering {
   async add(place: Place, digest: Digest, mediaType: string): Promise<void> {
     const at = this.#byPlace.get(placeKey(place)) ?? { place, documents: new Map() };
     this.#byPlace.set(placeKey(place), at);
-    await this.#visit(at.documents, digest, mediaType, 0);
+    await this.#visit(at, digest, mediaType, 0);
   }
 
   arrivals(): Arrival[] {
@@ -173,19 +181,30 @@ class Gathering {
     });
   }
 
-  async #visit(found: Map<Digest, StoredDocument>, digest: Digest, mediaType: string, depth: number): Promise<void> {
+  /** Stored for others does not count: such archives are whole, and to name a digest is no permission. */
+  #isHere(place: Place, { digest, sizeBytes }: { readonly digest: Digest; readonly sizeBytes: number }): boolean {
+    const { shown, graph, inventory } = this.#parts;
+    if (!this.#parts.has(digest, sizeBytes < 0 ? undefined : sizeBytes)) return false;
+    return (
+      shown.has(digest) || mayRead(graph.findReachable(place, digest), inventory.findUpstream(digest), place.upstream)
+    );
+  }
+
+  async #visit(at: Gathered, digest: Digest, mediaType: string, depth: number): Promise<void> {
+    const { place, documents: found } = at;
     if (found.has(digest)) return;
     if (depth > MAX_DEPTH || found.size >= MAX_DOCUMENTS) {
       throw new Failure("corrupt", "manifests are nested too deeply, or there are too many of them");
     }
-    if (!this.#parts.has(digest)) throw new Failure("corrupt", `the archive does not have ${digest}, which it names`);
+    if (!this.#isHere(place, { digest, sizeBytes: -1 }))
+      throw new Failure("corrupt", `the archive does not have ${digest}, which it names`);
     const document = this.#documents.get(digest) ?? (await readDocument(this.#parts, digest, mediaType));
     this.#documents.set(digest, document);
     const { manifests, blobs } = document.content;
-    const gone = blobs.filter((blob) => !this.#parts.has(blob.digest, blob.sizeBytes < 0 ? undefined : blob.sizeBytes));
+    const gone = blobs.filter((blob) => !this.#isHere(place, blob));
     if (gone.length > 0)
       throw new Failure("corrupt", `manifest ${digest} names ${some(gone)} that the archive does not have`);
-    const here = manifests.filter((child) => this.#parts.has(child.digest));
+    const here = manifests.filter(({ digest: child }) => this.#isHere(place, { digest: child, sizeBytes: -1 }));
     // Savers leave out what they never pulled. All of it gone is no image.
     if (manifests.length > 0 && here.length === 0) {
       throw new Failure("corrupt", `index ${digest} names ${some(manifests)}, and the archive has none of them`);
@@ -195,7 +214,7 @@ class Gathering {
         `${digest}: ${manifests.length - here.length} of its ${manifests.length} manifests are not in the archive`,
       );
     }
-    for (const child of here) await this.#visit(found, child.digest, child.mediaType, depth + 1);
+    for (const child of here) await this.#visit(at, child.digest, child.mediaType, depth + 1);
     found.set(digest, document);
   }
 }

@@ -217,3 +217,33 @@ test("docker save since 25: the layout in it counts", async () => {
   const alpine = place("docker.io", "library/alpine");
   assert.equal(there.rooms.tags.find(alpine, parseTag("3.20"))?.digest, image.digest);
 });
+
+test("what is stored for another repository is none of an archive that only names it, of the same registry too", async () => {
+  const names = { [REF]: "docker.io/team/thief:1" };
+  const secret = place("docker.io", "team/secret");
+  const thief = place("docker.io", "team/thief");
+  const [layer] = amd.layers;
+  assert.ok(layer !== undefined);
+  await using there = await Stage.open();
+  await there.put(secret, index, "1");
+  for (const [image, gone] of [
+    [amd, [layer.digest]],
+    [index, [arm.digest, amd.digest]],
+  ] as const) {
+    await assert.rejects(
+      unpack(there, tarOf(layout([{ image, names }], gone))),
+      (error) =>
+        isFailure(error, "corrupt") &&
+        /names sha256:[0-9a-f]+ that the archive does not have|none of them/.test(error.message),
+    );
+    assert.deepEqual(there.rooms.repositories.list(), [secret]);
+  }
+  // Of an index it has what it carries, and not what happens to be stored here.
+  const { notes } = await unpack(there, tarOf(layout([{ image: index, names }], [arm.digest])));
+  assert.match(notes.join(), /1 of its 2 manifests are not in the archive/);
+  assert.equal(there.rooms.graph.findReachable(thief, arm.digest), undefined);
+  // Where it may be read already, it need not be carried again.
+  await there.put(thief, amd, "2");
+  await unpack(there, tarOf(layout([{ image: amd, names }], [layer.digest])));
+  assert.equal(there.rooms.tags.find(thief, parseTag("1"))?.digest, amd.digest);
+});
