@@ -97,7 +97,7 @@ export function imageOperation(parts: ImageParts): Operation {
 }
 
 async function inspect(parts: ImageParts, named: NamedImage, signal: AbortSignal): Promise<Inspected> {
-  const { images, pins, inventory } = parts;
+  const { images, pins } = parts;
   const { place, reference } = named;
   const entry = reference.type === "tag" ? parts.tags.find(place, reference.tag) : undefined;
   const digest = reference.type === "tag" ? entry?.digest : reference.digest;
@@ -110,7 +110,7 @@ async function inspect(parts: ImageParts, named: NamedImage, signal: AbortSignal
     reference: imageText(named),
     image: await describeImage(parts, row),
     freshness: freshnessOf(parts, place, entry),
-    pins: pins.holding(row.digest, MAX_PINS).map((pin) => answerOf(pin, inventory)),
+    pins: pins.holding(row.digest, MAX_PINS).map((pin) => answerOf(pin, parts)),
     platforms: platformsOf(root),
     layers: await layersOf(parts, root, place, signal),
     referrers: (await findReferrers(parts, place, row.digest)).map(

@@ -4,6 +4,7 @@
 import * as z from "zod";
 import type { Clock } from "../base/clock.ts";
 import { Failure, isFailure } from "../base/failure.ts";
+import type { Images } from "../meta/images.ts";
 import type { Inventory } from "../meta/inventory.ts";
 import type { Pin, Pins } from "../meta/pins.ts";
 import { parseManifest } from "../oci/manifest.ts";
@@ -15,11 +16,13 @@ import { type JsonOperation, jsonOperation, type Operation } from "./operation.t
 import type { ManifestReader } from "./platforms.ts";
 import { queryNumber } from "./query.ts";
 import { imageReference, imageText, type NamedImage } from "./reference.ts";
+import { breathing } from "./walk.ts";
 
 export interface PinsParts {
   readonly pins: Pins;
   readonly narrowing: Pick<Narrowing, "refresh">;
   readonly inventory: Pick<Inventory, "findMediaType" | "findSize">;
+  readonly images: Pick<Images, "missingOf">;
   readonly read: ManifestReader;
   readonly clock: Clock;
 }
@@ -30,6 +33,7 @@ export const PIN = z.object({
   pinnedAt: z.string().describe("ISO 8601"),
   digest: z.string().nullable().describe("What it names now; null: nothing is cached of it yet"),
   cached: z.boolean(),
+  missing: z.int().describe("How many of the manifests and layers of its platforms are not stored"),
 });
 export type PinAnswer = z.output<typeof PIN>;
 
@@ -55,7 +59,7 @@ export function pinOperations(parts: PinsParts): readonly Operation[] {
   return [listOperation(parts), pinOperation(parts), unpinOperation(parts)];
 }
 
-function listOperation({ pins, inventory }: PinsParts): Operation {
+function listOperation(parts: PinsParts): Operation {
   const input = z.strictObject({
     limit: queryNumber("How many in a page", 1000, { most: 1000 }),
     after: imageReference.optional().describe("The last reference of the page before"),
@@ -67,16 +71,22 @@ function listOperation({ pins, inventory }: PinsParts): Operation {
     input,
     answers: "json",
     output: z.object({ pins: z.array(PIN) }),
-    run({ limit, after }) {
+    async run({ limit, after }, { signal }) {
+      const breath = breathing(signal);
       const from = after === undefined ? undefined : { place: after.place, reference: referenceText(after.reference) };
-      return { pins: pins.list(limit, from).map((pin) => answerOf(pin, inventory)) };
+      const answers: PinAnswer[] = [];
+      for (const pin of parts.pins.list(limit, from)) {
+        answers.push(answerOf(pin, parts));
+        await breath();
+      }
+      return { pins: answers };
     },
   };
   return jsonOperation(operation);
 }
 
 function pinOperation(parts: PinsParts): Operation {
-  const { pins, narrowing, inventory, clock } = parts;
+  const { pins, narrowing, clock } = parts;
   const input = z.strictObject({ reference: imageReference, platforms: PLATFORMS });
   const operation: JsonOperation<z.output<typeof input>> = {
     method: "PUT",
@@ -101,7 +111,7 @@ function pinOperation(parts: PinsParts): Operation {
       } finally {
         await narrowing.refresh();
       }
-      return answerOf(required(pins.find(named.place, text), named), inventory);
+      return answerOf(required(pins.find(named.place, text), named), parts);
     },
   };
   return jsonOperation(operation);
@@ -153,7 +163,12 @@ function required(pin: Pin | undefined, named: NamedImage): Pin {
   return pin;
 }
 
-export function answerOf(pin: Pin, inventory: Pick<Inventory, "findSize">): PinAnswer {
+export interface PinLookup {
+  readonly inventory: Pick<Inventory, "findSize">;
+  readonly images: Pick<Images, "missingOf">;
+}
+
+export function answerOf(pin: Pin, { inventory, images }: PinLookup): PinAnswer {
   const { place, reference, platforms, pinnedAt, digest } = pin;
   const mark = reference.includes(":") ? "@" : ":";
   return {
@@ -162,5 +177,6 @@ export function answerOf(pin: Pin, inventory: Pick<Inventory, "findSize">): PinA
     pinnedAt: timeText(pinnedAt),
     digest: digest ?? null,
     cached: digest !== undefined && inventory.findSize(digest) !== undefined,
+    missing: digest === undefined ? 0 : images.missingOf(digest),
   };
 }

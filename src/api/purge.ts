@@ -162,7 +162,7 @@ function pinsIn({ pins }: PurgeParts, { place, digest }: ImageRow, plan: Removal
 }
 
 function pinnedFailure(named: NamedImage): Failure {
-  return new Failure("denied", `${imageText(named)} is pinned: unpin it first, or force it`);
+  return new Failure("denied", `${imageText(named)} is pinned: unpin it first, or say --force (force: true)`);
 }
 
 const MAX_TOLD = 100;

@@ -76,11 +76,12 @@ async function run({ references, platforms }: PinRequest, { desk, world, quiet, 
     pins.push((await desk.call("PUT", "/api/v1/pins", { reference, platforms })) as PinAnswer);
   }
   for (const pin of pins) {
-    if (pin.cached) continue;
+    if (pin.cached && pin.missing === 0) continue;
     const name = plain(pin.reference);
-    world.stderr.write(
-      `wharfinger: nothing is cached of ${name} yet; it stays when it comes: wharfinger warm ${name}\n`,
-    );
+    const says = pin.cached
+      ? `${pin.missing} of the manifests and layers of ${name} are not cached yet; they stay when they come`
+      : `nothing is cached of ${name} yet; it stays when it comes`;
+    world.stderr.write(`wharfinger: ${says}: wharfinger warm ${name}\n`);
   }
   const text = quiet ? "" : pins.map((pin) => `pinned ${plain(pin.reference)}${platformsText(pin)}\n`).join("");
   write({ text, json: { format: "wharfinger-pins/1", pins } });
@@ -105,11 +106,11 @@ function pinsText(pins: readonly PinAnswer[], quiet: boolean): string {
     { title: "PINNED", align: "right" as const },
     { title: "CACHED" },
   ];
-  const rows = pins.map(({ reference, platforms, pinnedAt, cached }) => [
+  const rows = pins.map(({ reference, platforms, pinnedAt, cached, missing }) => [
     reference,
     platforms.length === 0 ? "all" : platforms.join(","),
     spanText(Math.max(0, Date.now() - Date.parse(pinnedAt))),
-    cached ? "yes" : "not yet",
+    !cached ? "not yet" : missing > 0 ? "partly" : "yes",
   ]);
   return gridText(columns, rows, { heads: !quiet });
 }

@@ -72,6 +72,10 @@ export class Images {
         `WITH RECURSIVE tree (digest) AS (SELECT ?1 UNION SELECT n.child FROM tree JOIN names n ON n.parent = tree.digest LIMIT ?2)
          SELECT sum(b.size) AS bytes, count(*) AS blobs FROM tree CROSS JOIN blobs b ON b.digest = tree.digest`,
       ),
+      missing: database.prepare(
+        `WITH RECURSIVE tree (digest) AS (SELECT ?1 UNION SELECT n.child FROM tree JOIN names n ON n.parent = tree.digest LIMIT ?2)
+         SELECT count(*) AS count FROM tree WHERE NOT EXISTS (SELECT 1 FROM blobs b WHERE b.digest = tree.digest)`,
+      ),
       ancestors: database.prepare(
         `WITH RECURSIVE up (digest) AS (SELECT ?1 UNION SELECT n.parent FROM up JOIN names n ON n.child = up.digest LIMIT ?2)
          SELECT r.upstream, r.name, t.tag, t.digest FROM up CROSS JOIN tags t ON t.digest = up.digest CROSS JOIN repositories r ON r.id = t.repository LIMIT ?3`,
@@ -130,6 +134,11 @@ export class Images {
   sizeOf(digest: Digest): { readonly bytes: number; readonly blobs: number } {
     const row = this.#statements.tree.get(digest, MAX_TREE);
     return { bytes: Number(row?.["bytes"] ?? 0), blobs: Number(row?.["blobs"] ?? 0) };
+  }
+
+  /** How many are not stored of it and of what it names, from near or far. */
+  missingOf(digest: Digest): number {
+    return Number(this.#statements.missing.get(digest, MAX_TREE)?.["count"] ?? 0);
   }
 
   /** Tags of what names it, from near or far, and its own. */

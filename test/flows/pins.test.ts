@@ -10,7 +10,7 @@ import { openResources, residueSince } from "../kit/residue.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 import { openRooms } from "../meta/rooms.ts";
-import { ask, command, pull } from "./holdings-stage.ts";
+import { ask, command, pull, settled } from "./holdings-stage.ts";
 
 const FRESH = { freshness: { tags: 0, staleWhileRevalidate: 0 } };
 
@@ -75,7 +75,13 @@ test("what is not cached is pinned for when it comes, and that is told", async (
   assert.match(said.stderr, /nothing is cached of docker\.io\/library\/app:1 yet; .*wharfinger warm/);
   {
     await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: dir.path });
+    assert.equal((await get(`${mirror.url}/v2/library/app/manifests/1`)).status, 200);
+    await settled(mirror);
+    assert.match((await command(dir.path, ["pin"])).stdout, /app:1 .* partly$/m, "the manifest alone");
+    const partly = await command(dir.path, ["pin", "app:1"]);
+    assert.match(partly.stderr, /^wharfinger: 4 of the manifests and layers of .*app:1 are not cached yet; /);
     await pull(mirror, "library/app", image, "1");
+    assert.match((await command(dir.path, ["pin"])).stdout, /app:1 .* yes$/m);
     const { pins } = await ask<{ pins: { reference: string; cached: boolean }[] }>(mirror, "/api/v1/pins");
     assert.deepEqual(
       pins.map(({ cached }) => cached),
