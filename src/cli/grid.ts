@@ -8,19 +8,26 @@ export interface Column {
   readonly align?: "right";
   /** Gives way where a line would be too long, in its middle. */
   readonly yields?: boolean;
+  /** Left out, the last one first, before names are cut beyond recognition. */
+  readonly spare?: boolean;
 }
 
 const GAP = "  ";
 const LEAST = 12;
+const READABLE = 26;
 
 /** @param width of the terminal; undefined where there is none, and nothing is cut. */
 export function gridText(
-  columns: readonly Column[],
+  given: readonly Column[],
   rows: readonly (readonly string[])[],
   { width, heads = true }: { readonly width?: number | undefined; readonly heads?: boolean } = {},
 ): string {
-  const cells = [...(heads ? [columns.map(({ title }) => title)] : []), ...rows.map((row) => row.map(plain))];
-  const widths = columns.map((_, at) => cells.reduce((most, row) => Math.max(most, [...(row[at] ?? "")].length), 0));
+  const all = widthsOf(given, rows, heads);
+  const shown = width === undefined ? given.map(() => true) : fitting(given, all, width);
+  const columns = given.filter((_, at) => shown[at]);
+  const cells = rows.map((row) => row.filter((_, at) => shown[at]).map(plain));
+  if (heads) cells.unshift(columns.map(({ title }) => title));
+  const widths = all.filter((_, at) => shown[at]);
   if (width !== undefined) narrow(columns, widths, width);
   const lines = cells.map((row) => {
     const line = columns.map(({ align }, at) => {
@@ -31,6 +38,26 @@ export function gridText(
     return line.join(GAP).trimEnd();
   });
   return lines.map((line) => `${line}\n`).join("");
+}
+
+function widthsOf(columns: readonly Column[], rows: readonly (readonly string[])[], heads: boolean): number[] {
+  return columns.map(({ title }, at) =>
+    rows.reduce((most, row) => Math.max(most, [...plain(row[at] ?? "")].length), heads ? title.length : 0),
+  );
+}
+
+/** Which columns are shown. */
+function fitting(columns: readonly Column[], widths: readonly number[], width: number): boolean[] {
+  const shown = columns.map(() => true);
+  const needed = () =>
+    columns.reduce((sum, { yields }, at) => {
+      const own = widths[at] ?? 0;
+      return shown[at] ? sum + (yields === true ? Math.min(own, READABLE) : own) + GAP.length : sum;
+    }, -GAP.length);
+  for (let at = columns.length - 1; at >= 0 && needed() > width; at -= 1) {
+    if (columns[at]?.spare === true) shown[at] = false;
+  }
+  return shown;
 }
 
 /** The widest of those that yield gives first. */

@@ -58,7 +58,9 @@ function flags(command: Argv): Argv {
     .example("$0 ls nginx:1.*", "In whatever registry and namespace")
     .example("$0 ls --sort used --reverse --limit 20", "What nobody has used for longest")
     .example("$0 ls --json --limit 100000 | jq '.images[] | select(.pinned)'", "For scripts")
-    .epilogue("SIZE is what is stored of an image, OWN what would leave with it: the rest is shared with others.");
+    .epilogue(
+      "SIZE is what is stored of an image, OWN what would leave with it: the rest is shared with others.\nOn a narrow terminal HITS, STORED and PLATFORMS are left out, in this order.",
+    );
   return deskFlags(described);
 }
 
@@ -142,12 +144,12 @@ export function lsText({ images, more: isCut, total }: Listed, { width, quiet, d
     { title: "IMAGE", yields: true },
     { title: "TAGS", yields: true },
     ...(digests ? [{ title: "DIGEST" }] : []),
-    { title: "PLATFORMS", yields: true },
+    { title: "PLATFORMS", yields: true, spare: true },
     { title: "SIZE", align: "right" },
     { title: "OWN", align: "right" },
-    { title: "STORED", align: "right" },
+    { title: "STORED", align: "right", spare: true },
     { title: "USED", align: "right" },
-    { title: "HITS", align: "right" },
+    { title: "HITS", align: "right", spare: true },
     { title: "PIN" },
   ];
   const rows = images.map((image) => [

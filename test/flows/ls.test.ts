@@ -158,10 +158,10 @@ test("on a terminal no line is longer than it", async () => {
   }
   let text = "";
   const write = (more: string) => (text += more);
-  await command(dir.path, ["ls", "--digests"], { stdout: { write, isTTY: true, columns: 110 } });
+  await command(dir.path, ["ls", "--digests"], { stdout: { write, isTTY: true, columns: 80 } });
   const lines = text.split("\n").slice(0, 5);
   assert.ok(
-    lines.every((line) => [...line].length <= 110),
+    lines.every((line) => [...line].length <= 80),
     text,
   );
   assert.match(text, /…/);
