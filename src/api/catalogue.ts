@@ -67,6 +67,7 @@ export function openCatalogue(parts: CatalogueParts): Catalogue {
   const all = {
     ...{ ...parts, images, pins, narrowing, read, relations: new Relations(database), leaving: new Leaving(database) },
     freshnessOf: (upstream: string) => upstreams.get(upstream)?.freshness,
+    isKnown: (upstream: string) => upstreams.has(upstream) || images.hasUpstream(upstream),
     now: () => parts.clock.now(),
   };
   return {

@@ -19,6 +19,8 @@ export interface ImagesParts {
   readonly holdings: Pick<Holdings, "findUnit">;
   readonly inventory: Pick<Inventory, "blobs" | "bytes" | "findSize">;
   readonly read: ManifestReader;
+  /** It is configured, or something of it is remembered. */
+  readonly isKnown: (upstream: string) => boolean;
 }
 
 const SORTS = ["name", "size", "age", "used", "hits"] as const;
@@ -75,6 +77,7 @@ export function imagesOperation(parts: ImagesParts): Operation {
     answers: "json",
     output: IMAGES,
     async run({ sort, reverse, limit, cursor, ...filter }, call): Promise<ImagesAnswer> {
+      requireKnown(parts, filter.upstream);
       const from = cursor === undefined ? undefined : readCursor(cursor);
       const inOrder = sort === "name" && !reverse;
       const page = inOrder
@@ -94,6 +97,12 @@ export function imagesOperation(parts: ImagesParts): Operation {
     },
   };
   return jsonOperation(operation);
+}
+
+/** A name that is nobody's was misspelt. @throws Failure `unknown` */
+export function requireKnown({ isKnown }: Pick<ImagesParts, "isKnown">, upstream: string | undefined): void {
+  if (upstream === undefined || isKnown(upstream)) return;
+  throw new Failure("unknown", `no upstream "${upstream}" is configured, and nothing of it is stored`);
 }
 
 /** What is told of an image. */

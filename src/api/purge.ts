@@ -11,6 +11,7 @@ import type { Pin, Pins } from "../meta/pins.ts";
 import type { Tags } from "../meta/tags.ts";
 import type { Tag } from "../oci/reference.ts";
 import { notCached } from "./image.ts";
+import { requireKnown } from "./images.ts";
 import type { Narrowing } from "./narrowing.ts";
 import { type ApiEvent, type EventOperation, eventOperation, type Operation } from "./operation.ts";
 import { imageReference, imageText, type NamedImage } from "./reference.ts";
@@ -18,6 +19,7 @@ import { type Freed, Removal, type RemovalParts, type RemovalPlan } from "./remo
 import { breathing, walkImages } from "./walk.ts";
 
 export interface PurgeParts extends RemovalParts {
+  readonly isKnown: (upstream: string) => boolean;
   readonly pins: Pick<Pins, "holding" | "drop">;
   readonly narrowing: Pick<Narrowing, "refresh">;
   readonly tags: Pick<Tags, "drop" | "find">;
@@ -75,6 +77,7 @@ export function purgeOperation(parts: PurgeParts): Operation {
 }
 
 async function* purge(parts: PurgeParts, input: Input, signal: AbortSignal): AsyncGenerator<ApiEvent> {
+  requireKnown(parts, input.upstream);
   const removal = new Removal(parts);
   const breath = breathing(signal);
   const unusedSince = input.olderThanMs === undefined ? undefined : parts.clock.now() - input.olderThanMs;

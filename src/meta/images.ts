@@ -95,6 +95,10 @@ export class Images {
       .map((row) => ({ id: Number(row["id"]), place: placeOf(row) }));
   }
 
+  hasUpstream(upstream: string): boolean {
+    return this.repositoriesAfter({ upstream, repository: "" }, 1)[0]?.place.upstream === upstream;
+  }
+
   findRepository(place: Place): RepositoryRow | undefined {
     const row = this.#statements.repository.get(place.upstream, place.repository);
     return row === undefined ? undefined : { id: Number(row["id"]), place };

@@ -212,6 +212,23 @@ test("running pulls are untouched, and without a server the store itself is purg
   assert.deepEqual(JSON.parse(status.stdout).total, { blobs: 0, sizeBytes: 0 });
 });
 
+test("an upstream that nobody knows is not found, so that a slip of the pen is seen", async () => {
+  await using dir = await makeTempDir("purge");
+  await using on = await scene(dir.path);
+  assert.equal((await names(on.mirror)).length, 3);
+  for (const args of [
+    ["purge", "--upstream", "quai.io", "--yes"],
+    ["ls", "--upstream", "quai.io"],
+    ["ls", "quai.io/**"],
+  ]) {
+    const said = await command(dir.path, args);
+    assert.deepEqual([said.code, said.stdout], [3, ""], args.join(" "));
+    assert.match(said.stderr, /no upstream "quai\.io" is configured, and nothing of it is stored/);
+  }
+  const { stderr, code } = await command(dir.path, ["ls", "--upstream", "quay.io"]);
+  assert.deepEqual([code, stderr], [0, ""]);
+});
+
 test("a request that does not say which, or says it twice, is refused", async () => {
   await using mirror = await TestMirror.start({ upstreams: { "docker.io": "http://192.0.2.1:1" } });
   const post = async (body: string) => {
