@@ -202,6 +202,7 @@ export class WarmBlobs {
 const REFUSALS: Readonly<Record<string, string>> = {
   "cache-full": "the cache is full",
   "disk-full": "the disk is full",
+  uncounted: "the index was lost, and what is stored is still being counted",
   storage: "the disk failed",
 };
 

@@ -25,6 +25,8 @@ const MAX_ROUNDS = 3;
 const UNWRITTEN_BYTES = 8 * 1024 * 1024;
 /** What a blob of unknown size may take of the limit at least, where there is so much. */
 const UNKNOWN_SHARE = 1 / 16;
+/** Why nothing is stored while nobody knows how much is. */
+const UNCOUNTED = "uncounted";
 /** Not a refusal: nobody knows. */
 const UNTOLD = "untold";
 
@@ -72,6 +74,7 @@ export class Capacity {
   /** All that was ever given back: what is given back while free space is looked at may be missing there. */
   #releasedBytes = 0;
   #told: string | undefined;
+  #isUncounted = false;
   #maker: RoomMaker | undefined;
   /** The end of the line of those who have room made. */
   #line: Promise<unknown> = Promise.resolve();
@@ -83,6 +86,14 @@ export class Capacity {
   /** From now on room is made where there is none. */
   useMaker(maker: RoomMaker): void {
     this.#maker = maker;
+  }
+
+  /** The index does not know what is stored: nothing new is, until that was counted. @returns to be called then. */
+  holdUncounted(): () => void {
+    this.#isUncounted = true;
+    return () => {
+      this.#isUncounted = false;
+    };
   }
 
   /**
@@ -183,6 +194,8 @@ export class Capacity {
     newcomer: Newcomer | undefined,
     take: (bytes: number) => T,
   ): Promise<T | string> {
+    // That the index was lost, and is being rebuilt, was told.
+    if (this.#isUncounted) return UNCOUNTED;
     let taken: T | string;
     try {
       taken = await this.#tryAdmit(sizeBytes, newcomer, take);

@@ -6,6 +6,7 @@ import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import { damageText, type IndexAccess, recoveryText } from "../meta/recovery.ts";
+import type { Capacity } from "../mirror/capacity.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import { type BackupParts, Backups } from "./backups.ts";
 import { type ReconcileParts, reconcile } from "./reconcile.ts";
@@ -14,6 +15,7 @@ export interface IndexCareParts extends ReconcileParts {
   readonly index: IndexAccess;
   readonly store: ReconcileParts["store"] & BackupParts["store"];
   readonly config: { readonly offline: boolean; readonly cache: { readonly minFree: number } };
+  readonly capacity: Pick<Capacity, "holdUncounted">;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
   /** Aborts when the mirror stops. */
@@ -23,10 +25,15 @@ export interface IndexCareParts extends ReconcileParts {
 export class IndexCare {
   readonly #parts: IndexCareParts;
   readonly #backups: Backups;
+  /** Undefined where the rows tell what is stored, but for what the last moments brought. */
+  readonly #counted: (() => void) | undefined;
   #reconciling: Promise<void> = Promise.resolve();
 
   constructor(parts: IndexCareParts) {
     this.#parts = parts;
+    const { recovery } = parts.index;
+    const isLost = recovery !== undefined && recovery.restoredFrom === undefined;
+    this.#counted = isLost ? parts.capacity.holdUncounted() : undefined;
     this.#backups = new Backups({ ...parts, minFreeBytes: parts.config.cache.minFree });
   }
 
@@ -66,6 +73,8 @@ export class IndexCare {
     } catch (cause) {
       if (signal.aborted) return;
       notices.emit("backgroundFailed", { what: `comparing the index with the files: ${messageOf(cause)}`, cause });
+    } finally {
+      this.#counted?.();
     }
   }
 }
