@@ -33,6 +33,8 @@ export interface Passed {
 /** What is found of an image by a manifest of a malicious registry is found piece by piece. */
 const MAX_UNIT = 1000;
 const MAX_RELATIVES = 100;
+/** A layer that so many share is looked at from them: a few milliseconds. */
+const MAX_ANCESTORS = 5000;
 /** At a time: half a millisecond. */
 const MAX_TRIMMED = 200;
 
@@ -73,6 +75,10 @@ export class Holdings {
       ),
       children: database.prepare("SELECT child FROM names WHERE parent = ?"),
       parents: database.prepare("SELECT parent FROM names WHERE child = ?"),
+      pinned: database.prepare(
+        `WITH RECURSIVE up (digest) AS (SELECT ?1 UNION SELECT n.parent FROM up JOIN names n ON n.child = up.digest LIMIT ?2)
+         SELECT 1 FROM up CROSS JOIN blobs b ON b.digest = up.digest WHERE b.held <> 0 LIMIT 1`,
+      ),
       isNamed: database.prepare("SELECT 1 FROM names WHERE child = ? LIMIT 1"),
       dropNames: database.prepare("DELETE FROM names WHERE parent = ?"),
       dropReachable: database.prepare("DELETE FROM reachable WHERE digest = ?"),
@@ -166,6 +172,11 @@ export class Holdings {
       }
     }
     return found;
+  }
+
+  /** Whether it is held, or belongs to something that is; stored or not. */
+  isPinned(digest: Digest): boolean {
+    return this.#statements.pinned.get(digest, MAX_ANCESTORS) !== undefined;
   }
 
   /** Whether something that may leave, or is held, names it in the end. What none does is named by what it names. */

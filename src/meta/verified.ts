@@ -26,7 +26,7 @@ export class Verified {
     this.#database = database;
     this.#statements = {
       between: database.prepare("SELECT digest FROM blobs WHERE digest > ? AND digest < ? ORDER BY digest LIMIT ?"),
-      find: database.prepare("SELECT verified_at, held FROM blobs WHERE digest = ?"),
+      find: database.prepare("SELECT verified_at FROM blobs WHERE digest = ?"),
       put: database.prepare("UPDATE blobs SET verified_at = ? WHERE digest = ?"),
       below: database.prepare(
         `WITH RECURSIVE named(digest) AS (
@@ -52,9 +52,9 @@ export class Verified {
   }
 
   /** Undefined for what has no row. */
-  find(digest: Digest): { readonly verifiedAt: number; readonly pinned: boolean } | undefined {
+  find(digest: Digest): { readonly verifiedAt: number } | undefined {
     const row = this.#statements.find.get(digest);
-    return row === undefined ? undefined : { verifiedAt: Number(row["verified_at"]), pinned: row["held"] !== 0 };
+    return row === undefined ? undefined : { verifiedAt: Number(row["verified_at"]) };
   }
 
   /** @param state of the scrub that read them; left as it is where there is none. */

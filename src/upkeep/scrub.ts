@@ -15,7 +15,7 @@ import { walkBlobs } from "./scrub-walk.ts";
 import type { Verifier } from "./verify.ts";
 import { judgeBlob, type Verdict, type VerdictParts } from "./verify-verdict.ts";
 
-export interface ScrubParts extends Omit<VerdictParts, "verified" | "inventory"> {
+export interface ScrubParts extends Omit<VerdictParts, "inventory"> {
   readonly verified: Pick<Verified, "find" | "put" | "findScrub" | "started" | "ended" | "digestsBetween">;
   readonly inventory: VerdictParts["inventory"] & { readonly blobs: number; readonly bytes: number };
   readonly verifier: Pick<Verifier, "look">;

@@ -17,7 +17,7 @@ import { Verifier } from "./verify.ts";
 import { ServedChecks } from "./verify-served.ts";
 import type { VerdictParts } from "./verify-verdict.ts";
 
-export interface TruthParts extends Omit<VerdictParts, "verified" | "inventory" | "onAdopted"> {
+export interface TruthParts extends Omit<VerdictParts, "inventory" | "onAdopted"> {
   readonly database: Database;
   readonly inventory: VerdictParts["inventory"] & Pick<Inventory, "blobs" | "bytes" | "addManifest">;
   readonly config: {

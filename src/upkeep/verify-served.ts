@@ -21,7 +21,7 @@ const KNOWN_MS = 60 * 60_000;
 const MAX_LOOKUPS = 500;
 const MOST_BYTES_PER_SECOND = 32 * 1024 * 1024;
 
-export interface ServedParts extends Omit<VerdictParts, "verified"> {
+export interface ServedParts extends VerdictParts {
   readonly verified: Pick<Verified, "find" | "put">;
   readonly verifier: Pick<Verifier, "look">;
   /** Bytes per second that a scrub may read; null = any. */

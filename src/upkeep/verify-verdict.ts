@@ -10,7 +10,6 @@ import { isFailure } from "../base/failure.ts";
 import type { Emitter } from "../base/notices.ts";
 import type { Holdings } from "../meta/holdings.ts";
 import type { Inventory } from "../meta/inventory.ts";
-import type { Verified } from "../meta/verified.ts";
 import type { Damage, DamageFact } from "../mirror/damage.ts";
 import type { MirrorNotices } from "../mirror/notices.ts";
 import type { Shelf } from "../mirror/shelf.ts";
@@ -22,8 +21,7 @@ import type { Finding } from "./verify-thread.ts";
 export interface VerdictParts {
   readonly store: Pick<DiskStore, "has" | "pathOf" | "isThere" | "expectHome" | "condemn">;
   readonly inventory: Pick<Inventory, "findSize" | "addBlob" | "dropBlob">;
-  readonly holdings: Pick<Holdings, "remove">;
-  readonly verified: Pick<Verified, "find">;
+  readonly holdings: Pick<Holdings, "remove" | "isPinned">;
   readonly shelf: Pick<Shelf, "forget">;
   readonly clock: Clock;
   readonly notices: Emitter<MirrorNotices>;
@@ -118,10 +116,10 @@ async function condemn(
   { damage, reason, sizeBytes, identity }: Wrong,
   foundBy: DamageFact["foundBy"],
 ): Promise<Verdict> {
-  const { store, verified, notices } = parts;
+  const { store, holdings, notices } = parts;
   // What was stored anew while the old file was read has its own row by now, and its own readers.
   if (!store.isThere(digest, identity)) return { is: "gone" };
-  const pinned = verified.find(digest)?.pinned ?? false;
+  const pinned = holdings.isPinned(digest);
   // The row first: whoever looks meanwhile finds a file at most, which nobody opens any more.
   if (sizeBytes !== undefined) forget(parts, digest);
   let where: string | undefined;

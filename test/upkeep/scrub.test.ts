@@ -212,6 +212,20 @@ test("a pinned blob that is damaged leaves like any other, and is told to be pin
   assert.equal(scene.store.has(digest), false);
 });
 
+test("a damaged layer of a pinned image is told to be pinned, and one of another image is not", async () => {
+  await using scene = await openTruthScene();
+  const [index, manifest, layer, other] = await putMany(scene, 4);
+  assert.ok(index !== undefined && manifest !== undefined && layer !== undefined && other !== undefined);
+  scene.inventory.addManifest(index, OCI_MANIFEST, { children: [manifest], subject: undefined });
+  scene.inventory.addManifest(manifest, OCI_MANIFEST, { children: [layer], subject: undefined });
+  scene.database.prepare("UPDATE blobs SET held = 1 WHERE digest = ?").run(index);
+  await flip(scene.store.pathOf(layer));
+  await flip(scene.store.pathOf(other));
+  await scene.newScrub().run(UNLIMITED);
+  const told = new Map(scene.damage.map(({ digest, pinned }) => [digest, pinned]));
+  assert.deepEqual([told.get(layer), told.get(other)], [true, false]);
+});
+
 test("a blob of another algorithm, and a large one, are read like the others", async () => {
   await using scene = await openTruthScene();
   const bytes = seededBytes(5_000_000, 3);
