@@ -149,7 +149,10 @@ export class Evictor implements RoomMaker {
     const { digest, sizeBytes } = newcomer;
     const family = holdings.ancestorsOf(digest).add(digest);
     const worth = [...family].reduce((most, of) => Math.max(most, usage.worthOf(of)), usage.worthOf(digest, 1));
-    const below = isSmall(Math.max(sizeBytes, holdings.findPackBytes(digest) ?? 0), limitBytes) ? ANYTHING : worth;
+    // What was pinned is wanted, however little it was used so far.
+    const pinned = holdings.isPinned(digest);
+    const small = isSmall(Math.max(sizeBytes, holdings.findPackBytes(digest) ?? 0), limitBytes);
+    const below = pinned || small ? ANYTHING : worth;
     const startedAt = performance.now();
     const slices = new Slices(UNENDING);
     const from = need === "upstream-share" ? newcomer.upstream : undefined;
@@ -158,7 +161,7 @@ export class Evictor implements RoomMaker {
     let [freed, outbid] = [0, false];
     // What was used just now only where nothing else will do, and for what is worth more.
     for (const recent of [false, true]) {
-      const choice = { from, below: recent ? Math.min(below, worth) : below, recent, spare };
+      const choice = { from, below: recent && !pinned ? Math.min(below, worth) : below, recent, spare };
       const candidates = new Candidates({ ...this.#parts, isBusy: this.#isBusy }, choice, slices);
       while (freed < bytes && candidates.looked < MAX_LOOKED) {
         const unit = await candidates.next();

@@ -151,6 +151,18 @@ test("a large image seen once takes nothing from what many use, and is let in wh
     assert.equal(scene.has("a", "b", "c").filter((stays) => stays).length, 1);
   }));
 
+test("a large image that is pinned is let in however little it was used, and what is pinned already stays", () =>
+  withScene({}, async (scene) => {
+    for (const name of ["a", "b", "c"]) {
+      scene.image(name, [300]);
+      scene.use(name, 4);
+    }
+    scene.put("huge", 10, { children: ["huge.0"] });
+    scene.rooms.database.prepare("UPDATE blobs SET held = 1 WHERE digest IN (?, ?)").run(digest("a"), digest("huge"));
+    assert.equal(await scene.store("huge.0", 500), undefined);
+    assert.deepEqual(scene.has("a", "a.0", "b", "c"), [true, true, false, false]);
+  }));
+
 test("the layers of a large image are no small newcomers, one by one, and those of a small one are", () =>
   withScene({}, async (scene) => {
     for (const name of ["a", "b", "c"]) {
