@@ -26,7 +26,7 @@ import { openingFailure } from "./meta/database.ts";
 import { refuseNewerFormat } from "./meta/format.ts";
 import { Holdings } from "./meta/holdings.ts";
 import { Partials } from "./meta/partials.ts";
-import { type IndexAccess, openIndex } from "./meta/recovery.ts";
+import { type IndexAccess, openIndex, type Recovery } from "./meta/recovery.ts";
 import { Relations } from "./meta/relations.ts";
 import { Repositories } from "./meta/repositories.ts";
 import { Usage } from "./meta/usage.ts";
@@ -61,6 +61,8 @@ export interface Mirror {
   readonly notices: Notices<MirrorNotices>;
   /** The admin API; to be asked without listening, too. */
   readonly api: Api;
+  /** How the index came to be another one than was left; it is told as a notice when the mirror starts to listen. */
+  readonly recovery: Recovery | undefined;
   /** Listens. Resolves to the addresses that were bound. @throws Failure. */
   start(): Promise<{ readonly registry: Address; readonly admin: Address }>;
   /** Lets running answers end, for at most `graceMs` (default 0), then ends everything. May be called more than once. */
@@ -298,6 +300,7 @@ async function build(
   return {
     notices: frontage.notices,
     api,
+    recovery: index.recovery,
     async start() {
       try {
         // Health first, so that whoever watches sees us starting.

@@ -3,15 +3,22 @@
  */
 import { Readable } from "node:stream";
 import type { Config } from "../config/schema.ts";
+import { recoveryText } from "../meta/recovery.ts";
 import type { Messenger } from "./desk-talk.ts";
+import { plain } from "./wording.ts";
 import type { World } from "./world.ts";
 
-/** @throws Failure as `createMirror` does: `storage` where another process holds the store. */
-export async function openOwnMirror(config: Config, world: World): Promise<Messenger> {
+/**
+ * @param offline as configured, whatever is done without asking upstreams.
+ * @throws Failure as `createMirror` does: `storage` where another process holds the store.
+ */
+export async function openOwnMirror(config: Config, world: World, offline: boolean): Promise<Messenger> {
   const createMirror = await world.loadMirror();
   const mirror = await createMirror({ ...config, workers: 1 }, { log: false });
-  const { api } = mirror;
+  const { api, recovery } = mirror;
   if (api === undefined) throw new Error("the mirror has no admin API");
+  // The next mirror that starts finds an index that is whole, and has nothing to tell of it.
+  if (recovery !== undefined) world.stderr.write(`wharfinger: warning: ${plain(recoveryText(recovery, offline))}\n`);
   return {
     remote: false,
     async send({ method, path, query, contentType, body, signal }) {

@@ -26,7 +26,7 @@ export async function openDesk(config: Config, world: World, use: "look" | "work
     throw new Failure("unknown", `there is no cache at ${dir}, and no mirror runs`);
   const { openOwnMirror } = await import("./desk-local.ts");
   try {
-    return deskOver(await openOwnMirror(use === "look" ? { ...config, offline: true } : config, world));
+    return deskOver(await openOwnMirror(use === "look" ? { ...config, offline: true } : config, world, config.offline));
   } catch (error) {
     throw isFailure(error, "storage") && error.message.includes("in use") ? heldBy(config, owner, error) : error;
   }

@@ -5,12 +5,15 @@ import { hostname } from "node:os";
 import type { Api } from "../api/dispatch.ts";
 import type { Config } from "../config/schema.ts";
 import type { ListenAddress } from "../config/units.ts";
+import type { Recovery } from "../meta/recovery.ts";
 import type { Answer } from "./question.ts";
 
 /** A mirror as the command line sees it. */
 export interface RunningMirror {
   /** The admin API, to be asked whether the mirror listens or not. */
   readonly api?: Pick<Api, "answer">;
+  /** How the index came to be another one than was left. */
+  readonly recovery?: Recovery | undefined;
   /** Resolves when both listeners are bound. */
   start(): Promise<{ readonly registry: ListenAddress; readonly admin: ListenAddress }>;
   /** Lets running answers finish, for `graceMs` at most, then ends them. */

@@ -22,6 +22,7 @@ import { openResources, residueSince } from "../kit/residue.ts";
 import { makeTempDir } from "../kit/temp.ts";
 import { TestUpstream } from "../kit/upstream.ts";
 import { testInOneProcess } from "../kit/workers.ts";
+import { command } from "./holdings-stage.ts";
 
 const testHere = testInOneProcess("needs this process's clock or database");
 
@@ -262,4 +263,22 @@ test("a mirror whose blobs are not mounted says so, serves, and has lost nothing
   upstream.forgetRequests();
   assert.deepEqual(await pull(again.url, "1", image), []);
   assert.deepEqual(upstream.requests, []);
+});
+
+testHere("a command that finds the index gone before any mirror does says so, once", async () => {
+  await using dir = await makeTempDir("index-loss");
+  const upstream = await TestUpstream.start();
+  upstream.shelves.add("library/demo", image, "1");
+  {
+    await using mirror = await TestMirror.start({ upstreams: { "docker.io": upstream }, dir: dir.path });
+    assert.deepEqual(await pull(mirror.url, "1", image), []);
+    await mirror.settled();
+  }
+  for (const name of readdirSync(join(dir.path, "v1")))
+    if (name.startsWith("index")) rmSync(join(dir.path, "v1", name));
+  const [first, second] = [await command(dir.path, ["ls"]), await command(dir.path, ["ls"])];
+  assert.equal(first.code, 0);
+  assert.match(first.stderr, /^wharfinger: warning: the index had to be rebuilt \(it is missing\).*as clients pull/);
+  assert.equal(second.stderr, "");
+  await upstream[Symbol.asyncDispose]();
 });
