@@ -5,7 +5,7 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { mkdir, statfs } from "node:fs/promises";
+import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { openAnswering } from "./answering.ts";
@@ -50,6 +50,7 @@ import type { MirrorOptions } from "./options.ts";
 import { dropOwner, writeOwner } from "./owner.ts";
 import { openSources } from "./sources.ts";
 import { findBootId } from "./store/bootid.ts";
+import { makeDirectories } from "./store/directories.ts";
 import { DiskStore } from "./store/disk.ts";
 import { systemFiles } from "./store/files.ts";
 import { probeStore } from "./store/probe.ts";
@@ -353,7 +354,7 @@ function sharesOf(config: Config, maxBytes: number): Map<string, number> {
 
 async function makeDirectory(path: string): Promise<void> {
   try {
-    await mkdir(path, { recursive: true });
+    await makeDirectories(path);
   } catch (cause) {
     throw new Failure("storage", `cannot make the cache directory: ${messageOf(cause)}`, { cause });
   }

@@ -8,6 +8,7 @@ import { lstat, mkdir, open, readdir, rename, rm, rmdir } from "node:fs/promises
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { errnoOf, Failure, isFailure, messageOf } from "../base/failure.ts";
+import { makeDirectories } from "../store/directories.ts";
 import { readArchive } from "./archive.ts";
 import { CONTENTS_FILE } from "./contents.ts";
 import { INDEX_FILE, LAYOUT_FILE } from "./layout.ts";
@@ -74,7 +75,7 @@ export async function unpackInto(directory: string, archive: Readable): Promise<
   const partial = `${directory.replace(/\/+$/, "")}.${randomBytes(4).toString("hex")}.partial`;
   try {
     await requireEmpty(directory);
-    await mkdir(partial, { recursive: true });
+    await makeDirectories(partial);
     for await (const { name, chunks } of readArchive(archive)) {
       const path = join(partial, name);
       await mkdir(dirname(path), { recursive: true });

@@ -13,7 +13,6 @@ import {
   fstat,
   fsync,
   ftruncate,
-  mkdir,
   open,
   readdir,
   rename,
@@ -24,6 +23,7 @@ import {
 } from "node:fs";
 import { promisify } from "node:util";
 import { type FileIdentity, identityOf } from "./condemned.ts";
+import { makeDirectories } from "./directories.ts";
 
 export interface FileState {
   readonly isFile: boolean;
@@ -60,7 +60,6 @@ export interface Files {
 }
 
 const fstatAsync = promisify(fstat);
-const mkdirAsync = promisify(mkdir);
 const statfsAsync = promisify(statfs);
 
 export const systemFiles: Files = {
@@ -82,7 +81,7 @@ export const systemFiles: Files = {
   renameNow: renameSync,
   copy: promisify(copyFile),
   unlink: promisify(unlink),
-  mkdir: (path) => mkdirAsync(path, { recursive: true }),
+  mkdir: makeDirectories,
   list: promisify(readdir),
   async freeBytes(path) {
     const { bavail, bsize } = await statfsAsync(path);

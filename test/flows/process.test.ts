@@ -67,6 +67,7 @@ test("a port in use and a cache directory that cannot be written are one line ea
   for (const [args, message] of [
     [["--listen", `127.0.0.1:${port}`, "--admin-listen", "127.0.0.1:0"], /port is in use/],
     [["--cache-dir", join(dir.path, "file")], /cache directory/],
+    [["--cache-dir", "/proc/nope"], /cache directory/],
   ] as const) {
     const run = start(args, dir.path);
     assert.equal(await run.ended, 1);
