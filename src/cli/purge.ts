@@ -112,7 +112,17 @@ async function run({ input, dryRun, yes }: PurgeRequest, at: AtDesk): Promise<nu
   const sum = at.quiet ? [] : [sumText(result)];
   const text = [...lines, ...stays, ...sum].map((line) => `${line}\n`).join("");
   at.write({ text, json: { format: "wharfinger-purge/1", ...result, removed, keptImages: kept, untold: more } });
-  return EXIT.done;
+  return nothingMatched(input, result) ? notFound(at) : EXIT.done;
+}
+
+/** That nothing is old enough is as it should be; that nothing is named so may be a slip of the pen. */
+function nothingMatched(input: PurgeRequest["input"], { images, kept, blobs }: PurgeResult): boolean {
+  return images + kept + blobs === 0 && input["olderThanMs"] === undefined;
+}
+
+function notFound({ world }: AtDesk): number {
+  world.stderr.write("wharfinger: nothing that is stored matches; wharfinger ls lists what is\n");
+  return EXIT.notFound;
 }
 
 /** @returns the exit code of somebody who does not want it; undefined: go on. */

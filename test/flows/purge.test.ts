@@ -249,3 +249,15 @@ test("a request that does not say which, or says it twice, is refused", async ()
     assert.equal((await command(mirror.dir, args)).code, 2, args.join(" "));
   }
 });
+
+test("where nothing matches, that is told and exit code 3; where nothing is old enough, all is well", async () => {
+  await using dir = await makeTempDir("purge");
+  await using on = await scene(dir.path);
+  const before = (await on.mirror.stored()).length;
+  const none = await command(dir.path, ["purge", "--repository", "nomatch", "--yes"]);
+  assert.deepEqual([none.code, none.stderr.trim().split("\n").length], [3, 1]);
+  assert.match(none.stderr, /nothing that is stored matches/);
+  const young = await command(dir.path, ["purge", "--older-than", "90d", "--yes"]);
+  assert.deepEqual([young.code, young.stderr], [0, ""]);
+  assert.equal((await on.mirror.stored()).length, before);
+});
