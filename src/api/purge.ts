@@ -70,7 +70,7 @@ export function purgeOperation(parts: PurgeParts): Operation {
     summary: "Removes images, and what nobody else needs of them",
     input: INPUT,
     answers: "events",
-    tells: { removed: PURGED, kept: KEPT, done: z.object({ result: RESULT }) },
+    tells: { removed: PURGED, wouldRemove: PURGED, kept: KEPT, done: z.object({ result: RESULT }) },
     run: (input, { signal }) => purge(parts, input, signal),
   };
   return eventOperation(operation);
@@ -109,7 +109,7 @@ async function* purge(parts: PurgeParts, input: Input, signal: AbortSignal): Asy
         blobs: done.blobs,
         freedBytes: done.bytes,
       };
-      yield { event: "removed", ...purged };
+      yield { event: input.dryRun ? "wouldRemove" : "removed", ...purged };
     }
     if (input.reference === undefined && input.repository === undefined) {
       const { blobs, bytes } = await purgeLoose(parts, removal, { ...input, unusedSince }, breath);

@@ -154,7 +154,7 @@ async function purge(input: object, desk: AtDesk["desk"]): Promise<Told> {
     if (event.event === "done")
       return { removed, kept, more, result: (event as unknown as { result: PurgeResult }).result };
     const { event: kind, ...told } = event;
-    const list: object[] = kind === "removed" ? removed : kept;
+    const list: object[] = kind === "kept" ? kept : removed;
     if (list.length < MAX_TOLD) list.push(told);
     else more += 1;
   }

@@ -261,3 +261,18 @@ test("where nothing matches, that is told and exit code 3; where nothing is old 
   assert.deepEqual([young.code, young.stderr], [0, ""]);
   assert.equal((await on.mirror.stored()).length, before);
 });
+
+test("a dry run by HTTP says what it would remove, and not that it has", async () => {
+  await using dir = await makeTempDir("purge");
+  await using on = await scene(dir.path);
+  const answer = await get(`${on.mirror.adminUrl}/api/v1/purge`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ reference: "org/tool:2", dryRun: true }),
+  });
+  const kinds = answer.body.toString().trim().split("\n");
+  assert.deepEqual(
+    kinds.map((line) => JSON.parse(line).event),
+    ["wouldRemove", "done"],
+  );
+});
