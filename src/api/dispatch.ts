@@ -152,12 +152,13 @@ export class Api {
       return problemAnswer({ kind: "invalid", message: "expected a body of a type such as application/x-tar" }, 415);
     }
     if (!takesStream && (operation.method === "POST" || operation.method === "PUT")) {
-      if (type !== "application/json") {
-        return problemAnswer({ kind: "invalid", message: "expected a body of type application/json" }, 415);
-      }
+      const wrongType = { kind: "invalid", message: "expected a body of type application/json" } as const;
+      if (type !== "application/json" && type !== "") return problemAnswer(wrongType, 415);
       const { maxBodyBytes: maxBytes } = operation;
       const text = await readAtMost(request.body, { clock: this.#parts.clock, signal, maxBytes });
       if (text === undefined) return problemAnswer({ kind: "invalid", message: "the body is too large" }, 413);
+      // No body is one without members.
+      if (type === "" && text !== "") return problemAnswer(wrongType, 415);
       try {
         raw = text.trim() === "" ? {} : JSON.parse(text);
       } catch (error) {

@@ -67,6 +67,20 @@ test("malformed input is 400, and every fault of it is told", async () => {
   }
 });
 
+test("where nothing has to be said, no body is needed, nor a type of it", async () => {
+  const input = z.strictObject({ count: z.int().default(7) });
+  const run = ({ count }: z.output<typeof input>) => ({ count });
+  const { ask } = stage(
+    jsonOperation({
+      ...({ method: "POST", path: "/api/v1/any", summary: "", answers: "json", input, run } as const),
+      output: z.object({ count: z.int() }),
+    }),
+  );
+  const answer = await ask("POST", "/api/v1/any", { contentType: "" });
+  assert.deepEqual([answer.status, await jsonOf(answer)], [200, { count: 7 }]);
+  assert.equal((await ask("POST", "/api/v1/any", { contentType: "", body: "{}" })).status, 415);
+});
+
 test("a body must be JSON by its type, of UTF-8, and small", async () => {
   const { ask } = stage(MAKE);
   for (const contentType of ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]) {
