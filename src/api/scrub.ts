@@ -77,8 +77,8 @@ const DAMAGE = z.object({
 });
 const REPORT = z.object({
   ...COUNTS,
-  startedAt: z.number().describe("Epoch milliseconds"),
-  endedAt: z.number(),
+  startedAt: z.string().describe("ISO 8601"),
+  endedAt: z.string().describe("ISO 8601"),
   resumed: z.boolean().describe("It went on where an earlier one was stopped; the counts are of both"),
   damage: z.array(DAMAGE).describe("The first hundred"),
   index: z.object({}).optional().describe("What was rebuilt of the index"),
@@ -98,7 +98,10 @@ export type ScrubEvent =
   /** Of the rebuild: from 0 to 1. */
   | { readonly event: "index"; readonly done: number };
 
-export interface ScrubResult extends ScrubReport {
+export interface ScrubResult extends Omit<ScrubReport, "startedAt" | "endedAt"> {
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly endedAt: string;
   /** Where the index was rebuilt. */
   readonly index?: ReconcileReport;
 }
@@ -209,9 +212,10 @@ async function* watch(
       const { progress } = scrub;
       if (progress !== undefined) yield { event: "progress", ...progress };
     }
-    const result = await report;
+    const { startedAt, endedAt, ...found } = await report;
     yield* told();
-    yield { event: "done", result: { ...result, ...more } };
+    const result: ScrubResult = { ...found, ...more, startedAt: isoText(startedAt), endedAt: isoText(endedAt) };
+    yield { event: "done", result };
   } finally {
     end();
   }
@@ -240,5 +244,9 @@ function refusal(progress: ScrubProgress | undefined): string {
 }
 
 function timeText(ms: number | undefined): string | null {
-  return ms === undefined ? null : new Date(ms).toISOString();
+  return ms === undefined ? null : isoText(ms);
+}
+
+function isoText(ms: number): string {
+  return new Date(ms).toISOString();
 }

@@ -28,7 +28,7 @@ export function indexText({ added, dropped, linked, files }: NonNullable<ScrubRe
 /** A line of what was read, and one for each thing that is not as it was. */
 export function reportText(report: ScrubResult): string {
   const { blobs, bytes, damaged, damagedBytes, missing, adopted, adoptedBytes, strays, unchecked } = report;
-  const span = spanText(Math.max(0, report.endedAt - report.startedAt));
+  const span = spanText(Math.max(0, Date.parse(report.endedAt) - Date.parse(report.startedAt)));
   const well = damaged === 0 && unchecked === 0 ? "nothing is damaged" : `${counted(damaged, "blob")} damaged`;
   const begun = report.resumed ? " since it was first begun" : "";
   const lines = [`${counted(blobs, "blob")}, ${bytesText(bytes)} read in ${span}${begun}: ${well}`];

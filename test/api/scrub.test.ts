@@ -51,7 +51,8 @@ test("how it stands is told: when one begins by itself, when the last one ended"
   assert.equal(new Date(before.nextAt).getDay(), 0);
   const { status, events } = await at.ask({ bandwidth: null, rebuild: true });
   assert.equal(status, 200);
-  const result = events.at(-1)?.["result"] as { blobs: number; index: { files: number } };
+  const result = events.at(-1)?.["result"] as { blobs: number; endedAt: string; index: { files: number } };
+  assert.equal(new Date(result.endedAt).toISOString(), result.endedAt);
   assert.deepEqual([result.blobs, result.index.files], [3, 3]);
   assert.ok(Date.now() - Date.parse((await at.state()).lastEndedAt) < 60_000);
 });

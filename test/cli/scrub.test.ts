@@ -182,7 +182,14 @@ test("everything that is not as it was has a line", () => {
   const damage = [{ ...fact, identity: undefined, foundBy: "scrub" as const }];
   const report = {
     ...{ blobs: 12_345, bytes: 5 * 2 ** 30, damaged: 2, damagedBytes: 2048, missing: 1, adopted: 3, adoptedBytes: 7 },
-    ...{ strays: 2, unchecked: 1, startedAt: 0, endedAt: 60_000, resumed: true, damage },
+    ...{
+      strays: 2,
+      unchecked: 1,
+      startedAt: "2026-01-01T00:00:00.000Z",
+      endedAt: "2026-01-01T00:01:00.000Z",
+      resumed: true,
+      damage,
+    },
   };
   assert.deepEqual(reportText(report).split("\n"), [
     "12 345 blobs, 5 GiB read in 60 s since it was first begun: 2 blobs damaged",
