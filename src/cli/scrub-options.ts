@@ -54,7 +54,7 @@ export function describeScrub(command: Argv): Argv {
     .epilogue(
       "What does not match its digest is moved to quarantine/ in the cache directory, and fetched again when somebody asks for it.\n" +
         "The mirror does the same by itself: see cache.scrub.schedule.\n" +
-        "Exit codes: 0 nothing is damaged, 1 damage was found or the scrub failed, 2 bad usage, 3 an image is not stored.",
+        "Exit codes: 0 nothing is damaged, 1 damage was found or the scrub failed, 2 bad usage, 3 an image is not stored, 4 the one that was joined was stopped.",
     );
 }
 

@@ -36,8 +36,11 @@ async function scrub(request: ScrubRequest, { desk, world, quiet, write }: AtDes
   // Between two reads nothing else keeps the process.
   const staying = setInterval(() => {}, 60_000);
   let result: ScrubResult | undefined;
+  let [isWatched, isDamaged] = [false, false];
   try {
     for await (const event of desk.events("/api/v1/scrub", asked, { signal: abort.signal })) {
+      isWatched = true;
+      if (event.event === "damage") isDamaged = true;
       if (event.event === "done") result = resultOf(event);
       else {
         if (isIndex && event.event !== "index") {
@@ -51,6 +54,13 @@ async function scrub(request: ScrubRequest, { desk, world, quiet, write }: AtDes
   } catch (error) {
     if (isFailure(error, "overloaded") && !request.join && stoppedBy === undefined) {
       world.stderr.write("with --join it is watched\n");
+    }
+    if (isFailure(error, "overloaded") && request.join && isWatched && stoppedBy === undefined) {
+      const found = isDamaged ? "damage was found until then" : "no damage was found until then";
+      world.stderr.write(
+        `wharfinger: who began the scrub has stopped it: ${found}; the next one goes on where it was\n`,
+      );
+      return isDamaged ? EXIT.failed : EXIT.refused;
     }
     if (stoppedBy === undefined) throw error;
   } finally {

@@ -138,7 +138,8 @@ test("a mirror that runs is asked; while one runs there, a second is refused, or
   first.interrupt();
   assert.equal(await running, 130);
   assert.match(first.seen.stderr, /the next one goes on where it was/);
-  assert.equal(await joined, 1, "what was joined has ended");
+  assert.equal(await joined, 4, "what was joined has ended, and nothing was found");
+  assert.match(third.seen.stderr, /who began the scrub has stopped it: no damage was found until then/);
   assert.equal((await state()).unfinished, true);
   const last = stageOf();
   assert.equal(await run(["scrub", "--bandwidth", "none", "--json", "--config", config], last.world), 0);
