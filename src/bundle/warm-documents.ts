@@ -148,7 +148,8 @@ export class WarmDocuments {
 
 export function missing(route: Route, reference: Reference, { absent }: Absence): Failure {
   const words = absent === "denied" ? "does not give us" : "has no";
-  return new Failure(absent, `${route.upstream} ${words} ${route.repository} ${referenceText(reference)}`);
+  const mark = reference.type === "tag" ? ":" : "@";
+  return new Failure(absent, `${route.upstream} ${words} ${route.repository}${mark}${referenceText(reference)}`);
 }
 
 function entriesOf(bytes: Buffer, member: string): unknown[] {

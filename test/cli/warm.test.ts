@@ -98,10 +98,10 @@ test("a mirror that runs is asked; what failed is said, and the exit code tells 
   assert.equal(gone.code, 3);
   assert.match(
     gone.stdout,
-    /^2 images: 1 warm, 1 failed; .*\n {2}demo:gone: FAILED: docker\.io has no library\/demo gone\n$/,
+    /^2 images: 1 warm, 1 failed; .*\n {2}demo:gone: FAILED: docker\.io has no library\/demo:gone\n$/,
   );
   const quiet = await warm("--quiet", "demo:1", "demo:gone");
-  assert.deepEqual([quiet.stdout, quiet.stderr], ["", "demo:gone: FAILED: docker.io has no library/demo gone\n"]);
+  assert.deepEqual([quiet.stdout, quiet.stderr], ["", "demo:gone: FAILED: docker.io has no library/demo:gone\n"]);
   for (const bad of [
     [],
     ["UPPER"],
