@@ -72,10 +72,16 @@ async function run({ references, platforms }: PinRequest, { desk, world, quiet, 
     return EXIT.done;
   }
   const pins: PinAnswer[] = [];
+  const before = platforms.length > 0 ? [] : (await listPins(desk)).filter((pin) => pin.platforms.length > 0);
   for (const reference of references) {
     pins.push((await desk.call("PUT", "/api/v1/pins", { reference, platforms })) as PinAnswer);
   }
   for (const pin of pins) {
+    const earlier = before.find(({ reference }) => reference === pin.reference);
+    if (earlier !== undefined) {
+      const was = plain(earlier.platforms.join(", "));
+      world.stderr.write(`wharfinger: ${plain(pin.reference)} was pinned for ${was}: it is for all platforms now\n`);
+    }
     if (pin.cached && pin.missing === 0) continue;
     const name = plain(pin.reference);
     const says = pin.cached

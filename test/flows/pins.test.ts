@@ -109,6 +109,9 @@ test("of an image that is pinned for one platform the others may leave, also whe
     assert.equal(wrong.code, 3);
     assert.match(wrong.stderr, /is not for linux\/riscv64; it is for linux\/amd64, linux\/arm64/);
     assert.match((await command(dir.path, ["pin"])).stdout, /nothing is pinned/);
+    await command(dir.path, ["pin", "multi:1", "--platform", "linux/arm64"]);
+    const wider = await command(dir.path, ["pin", "multi:1"]);
+    assert.match(wider.stderr, /multi:1 was pinned for linux\/arm64: it is for all platforms now\n/);
     const said = await command(dir.path, ["pin", "multi:1", "--platform", "linux/amd64"]);
     assert.equal(said.stdout, "pinned docker.io/library/multi:1 (linux/amd64)\n");
   }
