@@ -28,7 +28,6 @@ export function describeExport(command: Argv): Argv {
     .options({
       output: {
         type: "string",
-        alias: "o",
         requiresArg: true,
         describe: "NAME.tar, a directory, or - for standard output",
       },
@@ -77,6 +76,9 @@ export function readExport(given: Given): ExportRequest {
   };
   if (request.inventory) return request;
   if (request.output === undefined) throw invalid("--output", "where should the bundle be written?");
+  if (request.output === "-" && request.json === "-") {
+    throw invalid("--json", "standard output is the bundle's (-o -): name a file");
+  }
   if (/\.(?:tgz|tar\.\w+)$/.test(request.output)) {
     throw invalid("--output", "layers are compressed already: expected NAME.tar, a directory, or -");
   }

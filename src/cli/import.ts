@@ -101,7 +101,7 @@ async function openSource(source: string): Promise<{ body: Readable; sizeBytes: 
     stats = await stat(source);
     if (stats.isDirectory()) return await packDirectory(source);
   } catch (error) {
-    throw error instanceof Failure ? error : new Failure("unknown", `${source}: ${messageOf(error)}`);
+    throw error instanceof Failure ? error : invalid(source, messageOf(error));
   }
   const body = createReadStream(source, { highWaterMark: 256 * 1024 });
   return { body, sizeBytes: stats.isFile() ? stats.size : undefined };
