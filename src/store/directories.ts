@@ -11,17 +11,27 @@ import { dirname } from "node:path";
  * @throws what the system says of it.
  */
 export async function makeDirectories(path: string): Promise<string | undefined> {
+  const failure = await tryMaking(path);
+  if (failure === undefined) return path;
+  if (await isDirectory(path)) return undefined;
+  const parent = dirname(path);
+  const isOrphan = failure instanceof Error && "code" in failure && failure.code === "ENOENT";
+  if (!isOrphan || parent === path) throw failure;
+  const first = await makeDirectories(parent);
+  // Others may have made the parent meanwhile, and this one: it is tried again, and once.
+  const last = await tryMaking(path);
+  if (last === undefined) return first ?? path;
+  if (await isDirectory(path)) return first;
+  throw last;
+}
+
+/** @returns why it cannot be made; undefined where it was. */
+async function tryMaking(path: string): Promise<unknown> {
   try {
     await mkdir(path);
-    return path;
+    return undefined;
   } catch (error) {
-    if (await isDirectory(path)) return undefined;
-    const parent = dirname(path);
-    const isOrphan = error instanceof Error && "code" in error && error.code === "ENOENT";
-    if (!isOrphan || parent === path || (await isDirectory(parent))) throw error;
-    const first = await makeDirectories(parent);
-    const last = await makeDirectories(path);
-    return first ?? last;
+    return error;
   }
 }
 

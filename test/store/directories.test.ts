@@ -14,6 +14,14 @@ test("a directory is made with all that it lies in, by many at once, and again",
   assert.ok((await stat(join(path, "d"))).isDirectory());
 });
 
+test("those who make the same at the same time all have it", async () => {
+  await using dir = await makeTempDir("directories");
+  for (let round = 0; round < 50; round += 1) {
+    const path = join(dir.path, String(round), "a", "b");
+    await Promise.all(Array.from({ length: 8 }, (_, at) => makeDirectories(join(path, String(at % 3)))));
+  }
+});
+
 test("where none can be made, that is told at once", async () => {
   await using dir = await makeTempDir("directories");
   await writeFile(join(dir.path, "file"), "");
