@@ -162,6 +162,9 @@ export function observeWithLog(log: Log, notices: Notices<MirrorNotices>): () =>
     notices.on("fillEnded", ({ upstream, digest, bytes, durationMs, failure }) => {
       const fields = { upstream, digest, bytes, durationMs: rounded(durationMs) };
       if (failure === undefined) log.debug(fields, "fill ended");
+      // Whoever stops a mirror, or limits it, has it so.
+      else if (isFailure(failure, "overloaded"))
+        log.info({ ...fields, reason: redact(failure.message) }, "fill stopped");
       else
         log[isFailure(failure, "storage") ? "debug" : "warn"]({ ...fields, err: errorFields(failure) }, "fill failed");
     }),

@@ -109,6 +109,7 @@ test("other facts are written at fitting levels", () => {
   const fill = { upstream: "docker.io", digest, bytes: 5, durationMs: 1 };
   notices.emit("fillEnded", { ...fill, failure: undefined });
   notices.emit("fillEnded", { ...fill, failure: new Failure("unreachable", "gone") });
+  notices.emit("fillEnded", { ...fill, failure: new Failure("overloaded", "the mirror is shutting down") });
   notices.emit("digestMismatch", { upstream: "docker.io", expected: digest, found: digest });
   notices.emit("staleServed", { upstream: "docker.io", reason: "limited" });
   notices.emit("upstreamTrouble", { upstream: "docker.io", message: "odd realm" });
@@ -122,7 +123,7 @@ test("other facts are written at fitting levels", () => {
   notices.emit("upstreamRequest", { upstream: "docker.io", kind: "blob", method: "GET", status: 200, durationMs: 1 });
   // One line for each incident of the disk, and none for each pull that met it.
   const incident = ["debug", "debug", "warn", "warn"];
-  const levels = ["debug", "warn", "error", "debug", "warn", "error", ...incident, "warn", "debug"];
+  const levels = ["debug", "warn", "info", "error", "debug", "warn", "error", ...incident, "warn", "debug"];
   assert.deepEqual(
     lines.map(({ level }) => level),
     levels,
