@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { makeTempDir } from "../kit/temp.ts";
+import { programEnvironment } from "../kit/workers.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
@@ -29,6 +30,7 @@ function serve(dir: string, workers: number): Run {
     "127.0.0.1:0",
   ];
   const child = spawn(process.execPath, [MAIN, "serve", ...args, "--workers", String(workers)], {
+    env: programEnvironment(),
     stdio: ["ignore", "pipe", "pipe"],
   });
   const said = { out: "", err: "" };
