@@ -104,6 +104,8 @@ export interface HashOptions extends RequestOptions {
   readonly joinDelayMs?: number;
   /** Destroys the connection after this many body bytes. */
   readonly leaveAfterBytes?: number;
+  /** Told how much has come, with every piece. */
+  readonly onBytes?: (sizeBytes: number) => void;
 }
 
 /** Reads a body of any size and keeps only its digest. */
@@ -121,6 +123,7 @@ export async function getHashed(url: string, options: HashOptions = {}): Promise
       firstByteMs ??= performance.now() - startedAt;
       hash.update(chunk);
       sizeBytes += chunk.length;
+      options.onBytes?.(sizeBytes);
       if (options.leaveAfterBytes !== undefined && sizeBytes >= options.leaveAfterBytes) break;
       if (options.bytesPerSecond !== undefined) {
         const ahead = (sizeBytes / options.bytesPerSecond) * 1000 - (performance.now() - startedAt);
