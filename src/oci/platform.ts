@@ -13,7 +13,7 @@ import { type Digest, isDigest } from "./digest.ts";
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
-  /** Undefined: any, where it is wanted. */
+  /** Undefined where every one will do. */
   readonly variant: string | undefined;
 }
 
